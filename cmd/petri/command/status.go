@@ -1,0 +1,83 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/petri-cluster/petri/pkg/cluster"
+	"github.com/petri-cluster/petri/pkg/errdefs"
+)
+
+func (a *App) status() *cobra.Command {
+	var name, format string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say how a cluster is; exit code 0 when it can be used",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.runStatus(cmd.Context(), name, format)
+		},
+	}
+	a.nameFlag(cmd, &name)
+	outputFlag(cmd, &format)
+	return cmd
+}
+
+// statusTimeout bounds the asking of a cluster that may be broken.
+const statusTimeout = 15 * time.Second
+
+func (a *App) runStatus(ctx context.Context, name, format string) error {
+	if err := checkFormat(format); err != nil {
+		return err
+	}
+	manager, printer, err := a.manager(ctx)
+	if err != nil {
+		return err
+	}
+	defer printer.Close()
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	s, err := manager.Status(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := a.printStatus(format, s); err != nil {
+		return err
+	}
+	if !s.Usable {
+		return errdefs.New(errdefs.ClassFailed, "NOT-USABLE", "cluster %q cannot be used: %s", name, strings.Join(s.Problems, "; "))
+	}
+	return nil
+}
+
+func (a *App) printStatus(format string, s cluster.Status) error {
+	t := table{columns: []string{"NODE", "ROLE", "STATE", "READY", "VERSION", "ADDRESS", "AGE", "PRIVILEGES", "CPU", "MEMORY", "CONDITIONS", "IMAGE"}, narrow: 11, value: s}
+	for _, n := range s.Nodes {
+		created, _ := time.Parse(time.RFC3339, n.Created)
+		t.rows = append(t.rows, []string{
+			n.Name, n.Role, n.State, yesNo(n.Ready), n.Version, strings.Join(n.Addresses, ","), age(created), n.Privileges,
+			n.Resources["cpu"], n.Resources["memory"], strings.Join(n.Conditions, ","), n.Image,
+		})
+	}
+	if err := a.print(format, t); err != nil || (format != "" && format != "wide") {
+		return err
+	}
+	fmt.Fprintln(a.Out)
+	var rows [][]string
+	for _, p := range s.Pods {
+		rows = append(rows, []string{p.Name, fmt.Sprintf("%d/%d", p.Ready, p.Containers), p.Phase, strconv.Itoa(p.Restarts), p.Node})
+	}
+	return writeTable(a.Out, []string{"SYSTEM POD", "READY", "STATUS", "RESTARTS", "NODE"}, rows)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

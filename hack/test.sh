@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Runs every check and test, on real clusters too.
+. "$(dirname "$0")/lib.sh"
+requirements
+hack/verify.sh
+hack/unit.sh
+hack/e2e.sh

@@ -1,0 +1,124 @@
+package bootstrap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// apiState is how far the API server has come. It only grows.
+type apiState int
+
+const (
+	apiDown apiState = iota
+	// apiAnswers: it serves requests of the superuser, whom no role limits.
+	apiAnswers
+	// apiTakesPods: the namespaces and priority classes that static pods are
+	// of are there. The kubelet announces its static pods once, when it has
+	// registered its node; before this state they would be refused, and be
+	// missing from the API for a minute.
+	apiTakesPods
+	apiReady
+)
+
+// apiInterval is how often a server that is starting is asked. There is
+// nothing to watch yet.
+const apiInterval = 20 * time.Millisecond
+
+// follow calls on for each state that the API server reaches, in order, until
+// it is ready, ctx ends, or on fails. It asks as the user of a kubeconfig.
+func (n *Node) follow(ctx context.Context, kubeconfig string, on func(apiState) error) error {
+	probe := n.probe
+	if probe == nil {
+		var err error
+		if probe, err = n.newProbe(kubeconfig); err != nil {
+			return err
+		}
+	}
+	tick := time.NewTicker(apiInterval)
+	defer tick.Stop()
+	for state := apiDown; state < apiReady; {
+		for found := probe(ctx); state < found; {
+			state++
+			if err := on(state); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil // whoever ended it knows why
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// priorityClasses is the check that tells the state apiTakesPods
+// (k8s.io/kubernetes pkg/registry/scheduling/rest/storage_scheduling.go). The
+// system's namespaces are made a second before.
+const priorityClasses = "[+]poststarthook/scheduling/bootstrap-system-priority-classes ok"
+
+// newProbe makes a function that asks this node's API server for its state.
+func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, error) {
+	user, err := n.readKubeconfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(user.Certificate, user.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	client, err := clientOf(user.CA, pair)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	url := "https://" + localAPI + "/readyz?verbose"
+	return func(ctx context.Context) apiState { return ask(ctx, client, url) }, nil
+}
+
+// clientOf makes a client of servers that a CA vouches for.
+func clientOf(ca []byte, pairs ...tls.Certificate) (*http.Client, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("no CA in it")
+	}
+	return &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{Certificates: pairs, RootCAs: roots},
+	}}, nil
+}
+
+// localAPI is the API server on loopback, a name of its certificate.
+var localAPI = net.JoinHostPort("127.0.0.1", strconv.Itoa(nodeimage.APIServerPort))
+
+// ask reads the list of checks that the API server gives, passed or not.
+func ask(ctx context.Context, client *http.Client, url string) apiState {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return apiDown
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return apiDown
+	}
+	defer response.Body.Close()
+	checks, err := io.ReadAll(response.Body)
+	switch {
+	case err != nil:
+		return apiDown
+	case response.StatusCode == http.StatusOK:
+		return apiReady
+	case strings.Contains(string(checks), priorityClasses):
+		return apiTakesPods
+	}
+	return apiAnswers
+}

@@ -1,0 +1,307 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/yaml"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// initPhases are all phases of "kubeadm init", in its own order. They are run
+// in groups, each as soon as what it needs is there: in one go kubeadm would
+// start the kubelet after all that could be done before, wait in steps of half
+// a second, and restart the kubelet at the end.
+var initPhases = []string{
+	"preflight", "certs", "kubeconfig", "etcd", "control-plane", "kubelet-start", "wait-control-plane",
+	"upload-config", "upload-certs", "mark-control-plane", "bootstrap-token", "kubelet-finalize", "addon",
+	"show-join-command",
+}
+
+// Init makes the first control plane. The host reads the manifests of the
+// default addons, the credentials and what joining nodes must know from the
+// events as soon as each is there, and goes on with them while kubeadm works. Init may be called
+// while the node boots.
+func (n *Node) Init(ctx context.Context) error {
+	if err := n.init(ctx); err != nil {
+		return n.fail(context.WithoutCancel(ctx), err)
+	}
+	n.Events.Send(nodeimage.NodeEvent{Kind: nodeimage.Finished})
+	return nil
+}
+
+func (n *Node) init(ctx context.Context) error {
+	plan, err := n.plan()
+	if err != nil {
+		return err
+	}
+	c := &controlPlane{Node: n, plan: plan, verb: "init", phases: initPhases}
+	if c.skip, err = n.skippedPhases("InitConfiguration"); err != nil {
+		return err
+	}
+	n.announceManifests()
+	if err := c.prepare(ctx); err != nil {
+		return err
+	}
+	if err := n.waitBooted(ctx, plan); err != nil {
+		return err
+	}
+	gate := n.holdConnections(ctx, plan)
+	defer gate.close(context.WithoutCancel(ctx))
+	if err := c.startKubelet(ctx); err != nil {
+		return err
+	}
+	return c.serve(ctx, gate)
+}
+
+// controlPlane is a control plane on its way.
+type controlPlane struct {
+	*Node
+	plan   nodeimage.Plan
+	verb   string   // of kubeadm: "init" or "join"
+	phases []string // all that kubeadm has for the verb
+	skip   []string // phases that the configuration leaves out
+	held   *heldManifests
+}
+
+// run runs some phases of kubeadm's verb as one command.
+func (c *controlPlane) run(ctx context.Context, env []string, onSection func(string), phases ...string) error {
+	skip := slices.Clone(c.skip)
+	for _, p := range c.phases {
+		if !slices.Contains(phases, p) {
+			skip = append(skip, p)
+		}
+	}
+	args := append([]string{
+		"kubeadm", c.verb, "--config=" + nodeimage.KubeadmConfigPath, "--skip-phases=" + strings.Join(skip, ","),
+	}, flags(c.plan)...)
+	return c.kubeadm(ctx, args, env, onSection)
+}
+
+// prepare does what needs no running container runtime: keys, credentials and
+// the manifests of the static pods. The manifests are put aside, to be given to
+// the kubelet in order.
+func (c *controlPlane) prepare(ctx context.Context) error {
+	if err := c.run(ctx, nil, nil, "certs", "kubeconfig"); err != nil {
+		return err
+	}
+	if err := c.announceCredentials(); err != nil {
+		return err
+	}
+	if err := c.keepKubeletCertificate(time.Now()); err != nil {
+		return err
+	}
+	// kubelet-finalize points kubelet.conf to that certificate. There is no
+	// kubelet to restart yet: without a PATH kubeadm does not look for one.
+	if err := c.run(ctx, []string{"PATH="}, nil, "etcd", "control-plane", "kubelet-finalize"); err != nil {
+		return err
+	}
+	var err error
+	c.held, err = c.holdManifests()
+	return err
+}
+
+// startKubelet checks the machine and starts the kubelet with the manifests of
+// etcd and the API server. They have the machine's cores to themselves; what
+// needs the API would only fail and back off.
+func (c *controlPlane) startKubelet(ctx context.Context) error {
+	var released error
+	err := c.run(ctx, nil, func(section string) {
+		if section == "kubelet-start" {
+			released = errors.Join(released, c.held.release(func(name string) bool { return !needsAPI(name) }))
+		}
+	}, "preflight", "kubelet-start")
+	return errors.Join(err, released)
+}
+
+// needsAPI tells the static pods that are clients of the API.
+func needsAPI(manifest string) bool {
+	return manifest == "kube-controller-manager.yaml" || manifest == "kube-scheduler.yaml"
+}
+
+// patience is how long the API may take before kubeadm is asked to wait for
+// it: it knows best what to say when something is wrong.
+const patience = 20 * time.Second
+
+// serve follows the API server's start, and does each thing at the first
+// moment at which it can succeed.
+func (c *controlPlane) serve(ctx context.Context, gate *gate) error {
+	ready := make(chan struct{})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		end := c.Events.phase("node/api-server")
+		return c.follow(ctx, nodeimage.SuperAdminConfPath, func(s apiState) error {
+			switch s {
+			case apiAnswers:
+				end()
+				end = c.Events.phase("node/api-server-hooks")
+				group.Go(func() error { return c.publish(ctx) })
+				group.Go(func() error { return c.startControllers(ctx) })
+			case apiTakesPods:
+				gate.open(ctx)
+			case apiReady:
+				end()
+				close(ready)
+			}
+			return nil
+		})
+	})
+	group.Go(func() error {
+		if err := c.waitReady(ctx, ready); err != nil && !errors.Is(err, errSlow) {
+			return err
+		}
+		// kubeadm reads what it waits for from the manifests
+		if err := c.held.releaseAll(); err != nil {
+			return err
+		}
+		if err := c.run(ctx, nil, nil, "wait-control-plane", "mark-control-plane"); err != nil {
+			return err
+		}
+		return c.waitReady(ctx, ready) // kubeadm found it ready, so it will be seen
+	})
+	return group.Wait()
+}
+
+var errSlow = errors.New("the API server has not said that it is ready")
+
+func (c *controlPlane) waitReady(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-time.After(patience):
+		return errSlow
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// headStart is how long after its first answer the API server is left alone.
+// It is ready a good second after that: what it does last begins with a wait of
+// a second (k8s.io/kubernetes pkg/registry/rbac/rest/storage_rbac.go). Then the
+// static pods take half a second until their programs run. Those of a shorter
+// head start ask whether the API is ready a moment too early, and ask again
+// after a second.
+const headStart = time.Second
+
+// startControllers gives the kubelet the rest of the manifests.
+func (c *controlPlane) startControllers(ctx context.Context) error {
+	select {
+	case <-time.After(headStart):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return c.held.releaseAll()
+}
+
+// publish puts what kubeadm keeps in the cluster there. The roles of the API
+// server do not exist yet: only the superuser may do it.
+func (c *controlPlane) publish(ctx context.Context) error {
+	if err := c.announceEtcdPeers(ctx); err != nil {
+		return err
+	}
+	kubeconfig, remove, err := c.superuserHere()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	for _, phase := range [][]string{{"addon", "all"}, {"upload-config", "all"}, {"bootstrap-token"}} {
+		args := slices.Concat([]string{"kubeadm", "init", "phase"}, phase,
+			[]string{"--config=" + nodeimage.KubeadmConfigPath, "--kubeconfig=" + kubeconfig})
+		if slices.Contains(c.skip, phase[0]) {
+			continue
+		}
+		if err := c.kubeadm(ctx, args, nil, nil); err != nil {
+			return err
+		}
+	}
+	return c.announceJoin()
+}
+
+// skippedPhases are those that the configuration of a kind leaves out.
+func (n *Node) skippedPhases(kind string) ([]string, error) {
+	conf, err := os.ReadFile(n.path(nodeimage.KubeadmConfigPath))
+	if err != nil {
+		return nil, err
+	}
+	for document := range strings.SplitSeq(string(conf), "\n---\n") {
+		var d struct {
+			Kind       string
+			SkipPhases []string
+		}
+		if err := yaml.Unmarshal([]byte(document), &d); err != nil {
+			return nil, fmt.Errorf("%s: %w", nodeimage.KubeadmConfigPath, err)
+		}
+		if d.Kind == kind {
+			return d.SkipPhases, nil
+		}
+	}
+	return nil, nil
+}
+
+// manifestsDir is where the kubelet finds static pods.
+const manifestsDir = "/etc/kubernetes/manifests"
+
+// heldManifests are manifests of static pods that the kubelet does not see. It
+// is safe for concurrent use.
+type heldManifests struct {
+	aside, dir string
+
+	mu    sync.Mutex
+	names []string
+}
+
+// holdManifests moves all manifests aside, in the same file system.
+func (n *Node) holdManifests() (*heldManifests, error) {
+	h := &heldManifests{dir: n.path(manifestsDir)}
+	h.aside = h.dir + ".held"
+	if err := os.Mkdir(h.aside, 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(h.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(h.dir, e.Name()), filepath.Join(h.aside, e.Name())); err != nil {
+			return nil, err
+		}
+		h.names = append(h.names, e.Name())
+	}
+	return h, nil
+}
+
+// release gives the kubelet the manifests that which wants. The last one that
+// goes takes the place aside with it.
+func (h *heldManifests) release(which func(name string) bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var rest []string
+	for _, name := range h.names {
+		if !which(name) {
+			rest = append(rest, name)
+			continue
+		}
+		if err := os.Rename(filepath.Join(h.aside, name), filepath.Join(h.dir, name)); err != nil {
+			return err
+		}
+	}
+	h.names = rest
+	if len(rest) > 0 {
+		return nil
+	}
+	return os.RemoveAll(h.aside)
+}
+
+// releaseAll gives the kubelet what is still held, if anything is.
+func (h *heldManifests) releaseAll() error {
+	return h.release(func(string) bool { return true })
+}

@@ -1,0 +1,169 @@
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/yaml"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// joinPhases are all phases of "kubeadm join", in its own order. On a control
+// plane they are run in groups: in one go the API server would be started
+// before its etcd, and end and back off until that is there.
+var joinPhases = []string{
+	"preflight", "control-plane-prepare", "check-etcd", "kubelet-start", "etcd-join", "kubelet-wait-bootstrap",
+	"control-plane-join", "wait-control-plane",
+}
+
+// Join makes the node a member of the cluster that the input tells: a
+// nodeimage.JoinInput. It may be called while the node boots.
+func (n *Node) Join(ctx context.Context, input io.Reader) error {
+	if err := n.join(ctx, input); err != nil {
+		return n.fail(context.WithoutCancel(ctx), err)
+	}
+	n.Events.Send(nodeimage.NodeEvent{Kind: nodeimage.Finished})
+	return nil
+}
+
+func (n *Node) join(ctx context.Context, input io.Reader) error {
+	plan, err := n.plan()
+	if err != nil {
+		return err
+	}
+	discovery, err := n.keepInput(input)
+	if err != nil {
+		return err
+	}
+	if err := n.waitBooted(ctx, plan); err != nil {
+		return err
+	}
+	if plan.Balanced != "" {
+		if err := n.waitEndpoint(ctx, discovery); err != nil {
+			return err
+		}
+	}
+	if plan.Role == nodeimage.RoleControlPlane {
+		return n.joinControlPlane(ctx, plan)
+	}
+	args := []string{"kubeadm", "join", "--config=" + nodeimage.KubeadmConfigPath}
+	return n.kubeadm(ctx, append(args, flags(plan)...), nil, nil)
+}
+
+// keepInput puts what the host says of the cluster where kubeadm looks for it.
+func (n *Node) keepInput(from io.Reader) (discovery cluster, err error) {
+	var input nodeimage.JoinInput
+	if err := json.NewDecoder(from).Decode(&input); err != nil {
+		return discovery, fmt.Errorf("read what to join: %w", err)
+	}
+	var conf kubeconfig
+	if err := yaml.Unmarshal([]byte(input.Discovery), &conf); err != nil {
+		return discovery, fmt.Errorf("read what to join: %w", err)
+	}
+	if len(conf.Clusters) == 0 {
+		return discovery, errors.New("nobody said what to join")
+	}
+	if err := n.keepCertificates(input.Certificates); err != nil {
+		return discovery, err
+	}
+	return conf.Clusters[0].Cluster, os.WriteFile(n.path(nodeimage.DiscoveryPath), []byte(input.Discovery), 0o644)
+}
+
+// waitEndpoint returns when the node's own balancer leads to an API server, or
+// when it should have: kubeadm, which would ask once and then every five
+// seconds, knows best what to say then.
+func (n *Node) waitEndpoint(ctx context.Context, c cluster) error {
+	client, err := clientOf(c.CA)
+	if err != nil {
+		return fmt.Errorf("what to join: %w", err)
+	}
+	defer client.CloseIdleConnections()
+	defer n.Events.phase("node/endpoint")()
+	late := time.After(patience)
+	tick := time.NewTicker(apiInterval)
+	defer tick.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Server+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if response, err := client.Do(request); err == nil {
+			return response.Body.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// joinControlPlane makes one more control plane: the kubelet gets the manifest
+// of the API server when etcd is a member, and those of the API's clients when
+// the API is ready.
+func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error {
+	c := &controlPlane{Node: n, plan: plan, verb: "join", phases: joinPhases}
+	var err error
+	if c.skip, err = n.skippedPhases("JoinConfiguration"); err != nil {
+		return err
+	}
+	if err := c.run(ctx, nil, nil, "preflight", "control-plane-prepare"); err != nil {
+		return err
+	}
+	if c.held, err = c.holdManifests(); err != nil {
+		return err
+	}
+	gate := n.holdConnections(ctx, plan)
+	defer gate.close(context.WithoutCancel(ctx))
+	if err := c.run(ctx, nil, nil, "check-etcd", "kubelet-start", "etcd-join"); err != nil {
+		return err
+	}
+	if err := c.held.release(func(name string) bool { return !needsAPI(name) }); err != nil {
+		return err
+	}
+	return c.serveToo(ctx, gate)
+}
+
+// serveToo follows the start of an API server that is not the first, and lets
+// kubeadm do the rest when it is ready. When it is slow, kubeadm is asked to
+// wait for it: it knows best what to say when something is wrong.
+func (c *controlPlane) serveToo(ctx context.Context, gate *gate) error {
+	ready := make(chan struct{})
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(watching)
+	group.Go(func() error {
+		defer c.Events.phase("node/api-server")()
+		return c.follow(ctx, nodeimage.AdminConfPath, func(s apiState) error {
+			switch s {
+			case apiTakesPods:
+				gate.open(ctx)
+			case apiReady:
+				close(ready)
+			}
+			return nil
+		})
+	})
+	group.Go(func() error {
+		defer stop() // kubeadm has the last word
+		if err := c.waitReady(ctx, ready); err != nil && !errors.Is(err, errSlow) {
+			return err
+		}
+		if err := c.held.releaseAll(); err != nil {
+			return err
+		}
+		gate.open(ctx)
+		return c.run(ctx, nil, nil, "kubelet-wait-bootstrap", "control-plane-join", "wait-control-plane")
+	})
+	return group.Wait()
+}

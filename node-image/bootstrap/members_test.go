@@ -1,0 +1,122 @@
+package bootstrap
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+func TestCertificates(t *testing.T) {
+	node, fake, _ := newNode(t, nodeimage.Plan{}, "")
+	var out bytes.Buffer
+	if err := node.Certificates(&out); err == nil || out.Len() > 0 {
+		t.Errorf("a node without certificates: %v, %q", err, &out)
+	}
+	fake.put(nodeimage.CertificatesDir+"/ca.crt", "CA")
+	fake.put(nodeimage.CertificatesDir+"/etcd/ca.key", "key of etcd's CA")
+	fake.put(nodeimage.CertificatesDir+"/apiserver.key", "this node's own")
+	if err := node.Certificates(&out); err != nil {
+		t.Fatal(err)
+	}
+	var got nodeimage.Certificates
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, nodeimage.Certificates{"ca.crt": []byte("CA"), "etcd/ca.key": []byte("key of etcd's CA")}, got)
+}
+
+func severalPlan() nodeimage.Plan {
+	return nodeimage.Plan{
+		Address: "10.201.0.2", Balanced: "dev-external-load-balancer",
+		EtcdPeers: map[string]string{"dev-control-plane3": "https://10.201.0.4:2380", "dev-control-plane2": "https://10.201.0.3:2380"},
+	}
+}
+
+// TestInitOfSeveral: the members of etcd are announced before anybody is told
+// to join, and what only the superuser may do goes to the node's own API
+// server, which the balancer does not yet lead to.
+func TestInitOfSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, fake, sent := initNode(t, severalPlan(), "")
+		node.probe = answers(map[apiState]time.Duration{apiAnswers: time.Second, apiReady: 2 * time.Second})
+		const here = nodeimage.SuperAdminConfPath + ".here"
+		fake.onKubeadm = func(_ context.Context, cmd exec.Cmd, phases []string) error {
+			if phases[0] != "addon" {
+				return nil
+			}
+			if !slices.Contains(cmd.Args, "--kubeconfig="+here) {
+				t.Errorf("command %q", cmd.Args)
+			}
+			data, err := os.ReadFile(node.path(here))
+			diff(t, strings.ReplaceAll(kubeconfigOf("super"), "https://a:6443", "https://10.201.0.2:6443"), string(data))
+			return err
+		}
+		if err := node.Init(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(node.path(here)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the superuser's credentials are left: %v", err)
+		}
+		const tls = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt" +
+			" --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key"
+		members := slices.DeleteFunc(slices.Clone(fake.commands), func(c string) bool { return !strings.HasPrefix(c, "etcdctl") })
+		diff(t, []string{
+			tls + " member add dev-control-plane2 --learner --peer-urls=https://10.201.0.3:2380",
+			tls + " member add dev-control-plane3 --learner --peer-urls=https://10.201.0.4:2380",
+		}, members)
+		list := sent()
+		announced := slices.IndexFunc(list, func(e nodeimage.NodeEvent) bool {
+			return e.Kind == nodeimage.PhaseDone && e.Phase == "node/etcd-members"
+		})
+		joinable := slices.IndexFunc(list, func(e nodeimage.NodeEvent) bool { return e.Kind == nodeimage.JoinReady })
+		if announced < 0 || joinable < announced {
+			t.Errorf("members are announced at %d, and nodes may join at %d", announced, joinable)
+		}
+	})
+}
+
+// TestInitOfSeveralElsewhere: an etcd that is not the node's own has no members
+// to come.
+func TestInitOfSeveralElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, fake, _ := initNode(t, severalPlan(), "")
+		node.probe = answers(map[apiState]time.Duration{apiReady: time.Second})
+		fake.onKubeadm = func(_ context.Context, _ exec.Cmd, phases []string) error {
+			if slices.Contains(phases, "control-plane") {
+				return os.Remove(node.path(manifestsDir + "/etcd.yaml"))
+			}
+			return nil
+		}
+		if err := node.Init(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range fake.commands {
+			if strings.HasPrefix(c, "etcdctl") {
+				t.Errorf("command %q", c)
+			}
+		}
+	})
+}
+
+func TestInitWhenAMemberIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, fake, _ := initNode(t, severalPlan(), "")
+		node.probe = answers(map[apiState]time.Duration{apiReady: time.Second})
+		fake.etcdctl = &exec.Error{Args: []string{"etcdctl"}, Code: 1, Stderr: []byte("too many learner members")}
+		err := node.Init(t.Context())
+		if !errors.Is(err, fake.etcdctl) || !strings.Contains(err.Error(), "announce etcd member dev-control-plane2") {
+			t.Errorf("got %v", err)
+		}
+	})
+}

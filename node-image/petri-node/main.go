@@ -1,0 +1,81 @@
+// Command petri-node is the one program of petri's own in a node: called as
+// "entrypoint" it boots the node and becomes the init system; its other
+// commands bootstrap Kubernetes, prepare cgroups, start or change the balancer,
+// and end pods at shutdown. It wires packages together and decides nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/petri-cluster/petri/node-image/balancer"
+	"github.com/petri-cluster/petri/node-image/boot"
+	"github.com/petri-cluster/petri/node-image/bootstrap"
+	"github.com/petri-cluster/petri/node-image/shutdown"
+	"github.com/petri-cluster/petri/pkg/exec"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, filepath.Base(os.Args[0]), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "petri-node:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = "usage: entrypoint INIT [ARG...] | petri-node init | petri-node certificates | petri-node join <INPUT | " +
+	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node kubelet-cgroup | petri-node shutdown"
+
+func run(ctx context.Context, name string, args []string) error {
+	if name == "entrypoint" {
+		return entrypoint(ctx, args)
+	}
+	if len(args) != 1 {
+		return errors.New(usage)
+	}
+	node := &bootstrap.Node{Root: "/", Runner: exec.Host{}, Events: bootstrap.NewEvents(os.Stdout)}
+	node.Adopt = func(ctx context.Context) error { return boot.Adopt(ctx, machine()) }
+	switch args[0] {
+	case "init":
+		return node.Init(ctx)
+	case "certificates":
+		return node.Certificates(os.Stdout)
+	case "join":
+		return node.Join(ctx, os.Stdin)
+	case "balancer":
+		if err := machine().AwaitFiles(); err != nil {
+			return err
+		}
+		return balancer.Serve(os.Stdout)
+	case "balance":
+		return (&balancer.Node{Root: "/", Runner: exec.Host{}, Signal: syscall.Kill}).Change(ctx, os.Stdin)
+	case "kubelet-cgroup":
+		return boot.KubeletCgroup("/")
+	case "shutdown":
+		return shutdown.Run(ctx, "/", exec.Host{})
+	}
+	return fmt.Errorf("unknown command; %s", usage)
+}
+
+// machine is the node that this process is in.
+func machine() *boot.Machine {
+	return &boot.Machine{Root: "/", Mounts: boot.Kernel{}, Runner: exec.Host{}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+}
+
+// entrypoint boots the node and replaces this process with the init system.
+func entrypoint(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("no init system given; %s", usage)
+	}
+	if err := boot.Run(ctx, machine()); err != nil {
+		return err
+	}
+	return fmt.Errorf("start %s: %w", args[0], syscall.Exec(args[0], args, os.Environ()))
+}

@@ -1,0 +1,83 @@
+package bootstrap
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/petri-cluster/petri/pkg/balancer"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/provider"
+)
+
+// balanced reports whether there are several control planes, and so somebody
+// who chooses among them.
+func (e *Env) balanced() bool { return len(e.Config.ControlPlanes()) > 1 }
+
+// endpointName is the name by which nodes know the control plane. Where there
+// are several it is the load balancer's, as kind has it; a node takes it for
+// its own balancer's, so that it needs nobody else to find one that works.
+func (e *Env) endpointName() string {
+	if e.balanced() {
+		return e.Config.Name + "-" + nodeimage.RoleLoadBalancer
+	}
+	return e.Config.ControlPlanes()[0].Name
+}
+
+// controlPlaneEndpoint is the API as nodes name it.
+func (e *Env) controlPlaneEndpoint() string {
+	port := nodeimage.APIServerPort
+	if e.balanced() {
+		port = nodeimage.BalancerPort
+	}
+	return net.JoinHostPort(e.endpointName(), strconv.Itoa(port))
+}
+
+// loadBalancer leads the host to the control planes, and whoever else is on the
+// cluster's network. It runs one program of the node image.
+func (e *Env) loadBalancer() provider.NodeSpec {
+	return provider.NodeSpec{
+		Name: e.endpointName(), Role: nodeimage.RoleLoadBalancer,
+		Image:   e.Config.ControlPlanes()[0].Image,
+		Command: []string{nodeimage.HelperPath, "balancer"},
+	}
+}
+
+// balancerFiles are what a node needs to lead to the control planes: none where
+// there is one.
+func (e *Env) balancerFiles(at provider.Placement) ([]provider.File, error) {
+	if !e.balanced() {
+		return nil, nil
+	}
+	var backends []balancer.Backend
+	for _, n := range e.Config.ControlPlanes() {
+		backends = append(backends, balancer.Backend{Name: n.Name, Addr: at.Nodes[n.Name]})
+	}
+	conf, err := balancer.Config(at.Node.Role, backends)
+	if err != nil {
+		return nil, err
+	}
+	return []provider.File{{Path: nodeimage.BalancerPath, Data: conf}}, nil
+}
+
+// etcdPeers are the members of etcd that join the first one.
+func (e *Env) etcdPeers(at provider.Placement) map[string]string {
+	peers := map[string]string{}
+	for _, n := range e.Config.ControlPlanes()[1:] {
+		peers[n.Name] = fmt.Sprintf("https://%s:%d", at.Nodes[n.Name], etcdPeerPort)
+	}
+	return peers
+}
+
+// etcdPeerPort is where kubeadm lets members of etcd talk to each other.
+const etcdPeerPort = 2380
+
+// certSANs are the addresses at which the API is reached beside those of its
+// own node: on the host, and of the load balancer, whose name kubeadm adds.
+func (e *Env) certSANs(at provider.Placement) []string {
+	sans := []string{at.Endpoint.Addr().String()}
+	if e.balanced() {
+		sans = append(sans, at.Nodes[e.endpointName()].String())
+	}
+	return sans
+}

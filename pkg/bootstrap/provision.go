@@ -1,0 +1,218 @@
+package bootstrap
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/kubeadm"
+	"github.com/petri-cluster/petri/pkg/node"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/progress"
+	"github.com/petri-cluster/petri/pkg/provider"
+)
+
+// provision makes the machines, with everything they need to know inside.
+func provision(ctx context.Context, env *Env, _ *progress.Task) error {
+	nodes, err := env.Provider.Create(ctx, env.spec(), env.Reporter)
+	if err != nil {
+		return err
+	}
+	env.nodes = map[string]node.Node{}
+	for _, n := range nodes {
+		env.nodes[n.Name] = n
+	}
+	endpoint, err := env.Provider.Endpoint(ctx, env.Config.Name)
+	if err != nil {
+		return err
+	}
+	env.endpoint = "https://" + endpoint
+	return nil
+}
+
+func (e *Env) spec() provider.Spec {
+	net := e.Config.Networking
+	spec := provider.Spec{
+		Cluster: e.Config.Name,
+		Network: e.Network,
+		Subnet:  net.NodeSubnet,
+		Avoid:   []netip.Prefix{net.PodSubnet, net.ServiceSubnet},
+		API:     provider.Publish{Address: net.APIServerAddress.String(), Port: net.APIServerPort},
+		Labels:  e.Labels,
+		Files:   e.files,
+	}
+	for _, n := range e.making() {
+		made := nodeSpec(n)
+		made.Env = slices.Clone(e.NodeEnv)
+		if net.DNSSearch != nil {
+			made.Env = append(made.Env, nodeimage.EnvDNSSearch+"="+strings.Join(net.DNSSearch, " "))
+		}
+		made.BootFirst = e.isForeign(n)
+		spec.Nodes = append(spec.Nodes, made)
+	}
+	if e.adding == nil && e.balanced() {
+		spec.Nodes = append(spec.Nodes, e.loadBalancer())
+	}
+	return spec
+}
+
+func nodeSpec(n config.Node) provider.NodeSpec {
+	out := provider.NodeSpec{Name: n.Name, Role: n.Role, Image: n.Image}
+	for _, m := range n.Mounts {
+		out.Mounts = append(out.Mounts, provider.Mount{
+			HostPath: m.HostPath, ContainerPath: m.ContainerPath,
+			ReadOnly: m.ReadOnly, SelinuxRelabel: m.SelinuxRelabel, Propagation: m.Propagation,
+		})
+	}
+	for _, p := range n.Ports {
+		out.Ports = append(out.Ports, node.Port(p))
+	}
+	return out
+}
+
+// files renders what a node finds inside itself when it boots.
+func (e *Env) files(at provider.Placement) ([]provider.File, error) {
+	balancer, err := e.balancerFiles(at)
+	if err != nil || at.Node.Role == nodeimage.RoleLoadBalancer {
+		return balancer, err
+	}
+	n, err := e.configNode(at.Node.Name)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := e.kubeadmConfig(n, at)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := json.MarshalIndent(e.plan(n, at, conf), "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	files := append(balancer,
+		provider.File{Path: nodeimage.PlanPath, Data: plan, Mode: 0o600}, // patches may hold passwords
+		provider.File{Path: nodeimage.KubeadmConfigPath, Data: conf, Mode: 0o600},
+	)
+	if e.isForeign(n) {
+		files = append(files, provider.File{Path: nodeimage.HelperPath, Data: e.nodeHelper, Mode: 0o755})
+	}
+	if n.Role != nodeimage.RoleControlPlane {
+		return files, nil
+	}
+	own, err := config.Encode(e.Config)
+	if err != nil {
+		return nil, err
+	}
+	return append(files,
+		provider.File{Path: nodeimage.ConfigPath, Data: own, Mode: 0o600},
+		provider.File{Path: nodeimage.PatchesDir + "/corednsdeployment+strategic.yaml", Data: e.corednsPatch()},
+	), nil
+}
+
+// isForeign reports whether a node's image is not petri's: it brings no helper,
+// and its own entrypoint boots it.
+func (e *Env) isForeign(n config.Node) bool { return slices.Contains(e.foreign, n.Image) }
+
+func (e *Env) configNode(name string) (config.Node, error) {
+	for _, n := range e.Config.Nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return config.Node{}, fmt.Errorf("node %s is not in the configuration", name)
+}
+
+// ignoredPreflight are the checks of kubeadm that do not hold in a container.
+var ignoredPreflight = []string{
+	"SystemVerification", // reads the host's kernel configuration, refuses cgroup v1
+	"Swap",               // is the host's, and kubelet is told to tolerate it
+	// belongs to CNIs on a Linux bridge; the default one routes
+	"FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
+}
+
+func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) nodeimage.Plan {
+	net := e.Config.Networking
+	plan := nodeimage.Plan{
+		Cluster:               e.Config.Name,
+		Name:                  n.Name,
+		Role:                  n.Role,
+		Address:               at.Addr.String(),
+		PodSubnets:            []string{net.PodSubnet.String()},
+		ServiceSubnets:        []string{net.ServiceSubnet.String()},
+		Foreign:               e.isForeign(n),
+		IgnorePreflight:       ignoredPreflight,
+		ContainerdPatches:     e.Config.ContainerdPatches,
+		ContainerdJSONPatches: e.Config.ContainerdJSONPatches,
+	}
+	first := e.Config.ControlPlanes()[0].Name
+	if n.Name == first && !plan.Foreign && net.CNI == "default" && !bytes.Contains(kubeadmConfig, []byte("node-cidr")) {
+		plan.PodRanges = []string{firstRange(net.PodSubnet).String()}
+	}
+	// with ipvs the address belongs to kube-proxy's own interface: what is sent
+	// there must not be translated before it arrives
+	if net.KubeProxyMode != "none" && !bytes.Contains(kubeadmConfig, []byte("\nmode: ipvs\n")) {
+		plan.APIService = net.ServiceSubnet.Masked().Addr().Next().String()
+		plan.APIServer = at.Nodes[first].String()
+	}
+	if e.balanced() {
+		plan.Balanced = e.endpointName()
+	}
+	if n.Name == first && kubeadm.TakesLearners(e.versions[n.Image]) {
+		plan.EtcdPeers = e.etcdPeers(at)
+	}
+	return plan
+}
+
+// firstRange is what the controller-manager gives to the first node that is
+// registered, unless it is told another size of range.
+func firstRange(pods netip.Prefix) netip.Prefix {
+	bits := 24
+	if !pods.Addr().Is4() {
+		bits = 64
+	}
+	return netip.PrefixFrom(pods.Masked().Addr(), max(bits, pods.Bits()))
+}
+
+// corednsPatch is a kubeadm patch for CoreDNS's Deployment, which would
+// otherwise be probed each ten seconds and have two replicas on one node.
+func (e *Env) corednsPatch() []byte {
+	replicas := min(2, len(e.Config.Nodes))
+	return fmt.Appendf(nil, `spec:
+  replicas: %d
+  template:
+    spec:
+      containers:
+      - name: coredns
+        readinessProbe:
+          periodSeconds: 1
+`, replicas)
+}
+
+// tokenTTL is how long a node may take to join.
+const tokenTTL = 15 * time.Minute
+
+func (e *Env) kubeadmConfig(n config.Node, at provider.Placement) ([]byte, error) {
+	version, err := e.version(n.Image)
+	if err != nil {
+		return nil, err
+	}
+	return kubeadm.Render(kubeadm.Input{
+		Cluster:              e.Config,
+		Node:                 n,
+		KubernetesVersion:    version,
+		Address:              at.Addr,
+		ControlPlaneEndpoint: e.controlPlaneEndpoint(),
+		CertSANs:             e.certSANs(at),
+		Token:                e.token,
+		TokenTTL:             tokenTTL,
+		Provider:             e.Provider.Name(),
+		PatchesDir:           nodeimage.PatchesDir,
+		// petri's own images see to it when they boot
+		AllowCgroupV1: e.isForeign(n) && e.cgroupV1,
+	})
+}

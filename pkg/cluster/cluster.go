@@ -1,0 +1,190 @@
+// Package cluster is petri as a Go library: create, delete, list, read, stop,
+// start and grow clusters, as functions with contexts. The command line is one of its users,
+// test frameworks are others. It stands on a provider and on the phases of
+// bootstrap, keeps no state of its own, and is not aware of terminals.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/petri-cluster/petri/pkg/bootstrap"
+	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/internal/lockfile"
+	"github.com/petri-cluster/petri/pkg/kube"
+	"github.com/petri-cluster/petri/pkg/kubeconfig"
+	"github.com/petri-cluster/petri/pkg/node"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/nodestore"
+	"github.com/petri-cluster/petri/pkg/progress"
+	"github.com/petri-cluster/petri/pkg/provider"
+)
+
+// Manager does things to clusters of one provider. It is safe for concurrent
+// use, also by several processes.
+type Manager struct {
+	provider provider.Provider
+	reporter progress.Reporter
+	// Dialect is whose names new clusters get, one of nodeimage.Dialect*.
+	// Those that are there keep theirs.
+	Dialect string
+	// Network is the network that new clusters are put on, which outlives
+	// them; empty: each gets its own.
+	Network string
+	// NodeEnv is added to the environment of new nodes, "NAME=value".
+	NodeEnv []string
+	// Connect replaces the way to a cluster's API; nil: the real one.
+	Connect func(kubeconfig []byte, server string) (API, error)
+	// OpenStore replaces the way to a node's images; nil: the real one.
+	OpenStore func(ctx context.Context, n node.Node) (*nodestore.Store, error)
+}
+
+// API is what is asked of a cluster, while it is made and later. *kube.Client
+// is the real one, whose methods say what is promised.
+type API interface {
+	bootstrap.API
+	LoadConfig(ctx context.Context) ([]byte, error)
+	Nodes(ctx context.Context) (map[string]kube.NodeInfo, error)
+	Cordon(ctx context.Context, node string, cordoned bool) error
+	OnlyHere(ctx context.Context, node string) ([]string, error)
+	Drain(ctx context.Context, node string, left func(pods int)) error
+	DeleteNode(ctx context.Context, node string) error
+	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
+	Unmet(ctx context.Context, conditions []kube.Condition) []string
+}
+
+// New makes a Manager. A nil reporter says nothing.
+func New(p provider.Provider, r progress.Reporter) *Manager {
+	if r == nil {
+		r = progress.Discard
+	}
+	return &Manager{provider: p, reporter: r, Dialect: nodeimage.DialectPetri}
+}
+
+// List returns the names of all clusters, sorted.
+func (m *Manager) List(ctx context.Context) ([]string, error) { return m.provider.Clusters(ctx) }
+
+// Own returns the names of the clusters that petri made, sorted: what another
+// tool made is not for petri to clear away unasked.
+func (m *Manager) Own(ctx context.Context) ([]string, error) {
+	names, err := m.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var own []string
+	for _, name := range names {
+		nodes, err := m.provider.Nodes(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(nodes, func(n node.Node) bool { return n.Foreign }) {
+			own = append(own, name)
+		}
+	}
+	return own, nil
+}
+
+// Nodes returns the nodes of a cluster, control planes first, without its load
+// balancer, in which no Kubernetes runs. A cluster that is not there is an error
+// of class not found.
+func (m *Manager) Nodes(ctx context.Context, name string) ([]node.Node, error) {
+	all, err := m.machines(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, isLoadBalancer), nil
+}
+
+// machines are the nodes of a cluster and its load balancer.
+func (m *Manager) machines(ctx context.Context, name string) ([]node.Node, error) {
+	all, err := m.provider.Nodes(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, m.notFound(ctx, name)
+	}
+	return all, nil
+}
+
+func isLoadBalancer(n node.Node) bool { return n.Role == nodeimage.RoleLoadBalancer }
+
+// entryName is the name of a cluster's entries in kubeconfig files. A cluster
+// without nodes has that of new ones.
+func (m *Manager) entryName(name string, nodes []node.Node) string {
+	dialect := m.Dialect
+	if len(nodes) > 0 {
+		dialect = nodes[0].Dialect
+	}
+	return kubeconfig.EntryName(dialect, name)
+}
+
+// notFound names the clusters that are there.
+func (m *Manager) notFound(ctx context.Context, name string) error {
+	err := errdefs.New(errdefs.ClassNotFound, "CLUSTER-NOT-FOUND", "there is no cluster %q", name)
+	names, listErr := m.provider.Clusters(ctx)
+	if listErr != nil || len(names) == 0 {
+		return err.WithHint("make one: petri create cluster --name %s", name)
+	}
+	return err.WithHint("these are there: %v", names)
+}
+
+// controlPlane returns the first control plane that runs.
+func (m *Manager) controlPlane(ctx context.Context, name string) (node.Node, error) {
+	nodes, err := m.Nodes(ctx, name)
+	if err != nil {
+		return node.Node{}, err
+	}
+	i := slices.IndexFunc(nodes, func(n node.Node) bool {
+		return n.Role == nodeimage.RoleControlPlane && n.State == node.Running
+	})
+	if i < 0 {
+		return node.Node{}, errdefs.New(errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "no control plane of cluster %q is running", name)
+	}
+	return nodes[i], nil
+}
+
+// client connects to a cluster's API from the host.
+func (m *Manager) client(ctx context.Context, name string) (API, error) {
+	cp, err := m.controlPlane(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := cp.ReadFile(ctx, nodeimage.AdminConfPath)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := m.provider.Endpoint(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return m.connect(admin, "https://"+endpoint)
+}
+
+func (m *Manager) connect(kubeconfig []byte, server string) (API, error) {
+	if m.Connect != nil {
+		return m.Connect(kubeconfig, server)
+	}
+	return kube.Connect(kubeconfig, server)
+}
+
+// lock keeps other petri processes of this user from changing the same
+// cluster at the same time. Who holds it is in the error.
+func lock(name string) (release func(), err error) {
+	if name == "" || name != filepath.Base(name) {
+		// it becomes the name of a file, which is removed afterwards
+		return nil, errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "%q is not the name of a cluster", name)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	dir = filepath.Join(dir, "petri", "locks")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make lock directory: %w", err)
+	}
+	return lockfile.TryAcquire(filepath.Join(dir, name+".lock"))
+}

@@ -1,0 +1,337 @@
+package clustertest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/kube"
+)
+
+// API is the API of one cluster. Its nodes are those whose helper has run;
+// they are Ready once a network was applied, and CoreDNS serves then. Each
+// method first fails as World.Break told it to, or as its context ended.
+type API struct {
+	world      *World
+	server     string
+	registered []string
+	applied    []string
+	network    bool
+	class      bool
+	deleted    string
+	config     []byte
+	cordoned   map[string]bool
+	onlyHere   map[string][]string
+	stuck      map[string]bool
+	silent     map[string]bool
+}
+
+// begin is what every method does first. It returns with the world locked,
+// also on error.
+func (a *API) begin(ctx context.Context, method, what string) error {
+	a.world.mu.Lock()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := a.world.broken[method]; err != nil {
+		return err
+	}
+	a.world.log = append(a.world.log, method+what)
+	return nil
+}
+
+func (a *API) end() { a.world.mu.Unlock() }
+
+// WaitServing returns at once.
+func (a *API) WaitServing(ctx context.Context) error {
+	defer a.end()
+	return a.begin(ctx, "WaitServing", "")
+}
+
+// Apply keeps the kinds and names of the objects.
+func (a *API) Apply(ctx context.Context, manifest []byte) error {
+	objects, err := kube.Decode(manifest)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if err := a.apply(ctx, o.GetKind(), o.GetName()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *API) apply(ctx context.Context, kind, name string) error {
+	defer a.end()
+	if err := a.begin(ctx, "Apply", " "+kind+"/"+name); err != nil {
+		return err
+	}
+	a.applied = append(a.applied, kind+"/"+name)
+	a.network = a.network || kind == "DaemonSet"
+	a.class = a.class || kind == "StorageClass"
+	return nil
+}
+
+// Wait returns when the conditions hold, which is at once or never.
+func (a *API) Wait(ctx context.Context, conditions []kube.Condition, met func(name string)) error {
+	missing, err := a.check(ctx, "Wait", conditions, met)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	<-ctx.Done()
+	return &kube.Unmet{Conditions: missing, Cause: context.Cause(ctx)}
+}
+
+// Unmet is the conditions that do not hold.
+func (a *API) Unmet(ctx context.Context, conditions []kube.Condition) []string {
+	missing, err := a.check(ctx, "Unmet", conditions, nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return missing
+}
+
+func (a *API) check(ctx context.Context, method string, conditions []kube.Condition, met func(string)) (missing []string, err error) {
+	defer a.end()
+	if err := a.begin(ctx, method, ""); err != nil {
+		return nil, err
+	}
+	state := a.state()
+	for _, c := range conditions {
+		if err := c.Check(state); err != nil {
+			missing = append(missing, c.Name+": "+err.Error())
+		} else if met != nil {
+			met(c.Name)
+		}
+	}
+	return missing, nil
+}
+
+// state is what the conditions are held against.
+func (a *API) state() kube.State {
+	s := kube.State{ServiceAccounts: []*corev1.ServiceAccount{{}}, CoreDNS: &appsv1.Deployment{}}
+	status := corev1.ConditionFalse
+	if a.network {
+		status = corev1.ConditionTrue
+		s.CoreDNS.Status = appsv1.DeploymentStatus{
+			AvailableReplicas: 1,
+			Conditions:        []appsv1.DeploymentCondition{{Type: appsv1.DeploymentAvailable, Status: status}},
+		}
+	}
+	for _, name := range a.registered {
+		heard := metav1.NewTime(lately)
+		if a.silent[name] {
+			heard = metav1.Time{}
+		}
+		s.Nodes = append(s.Nodes, &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+				{Type: corev1.NodeReady, Status: status, Reason: "KubeletNotReady", Message: "no network", LastHeartbeatTime: heard},
+			}},
+		})
+	}
+	if a.network {
+		s.DNSPods = []*corev1.Pod{{Status: corev1.PodStatus{
+			Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: status}},
+			ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(lately)}}}},
+		}}}
+	}
+	if a.class {
+		s.StorageClasses = append(s.StorageClasses, &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{
+			Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"},
+		}})
+	}
+	return s
+}
+
+// DeleteToken keeps the ID.
+func (a *API) DeleteToken(ctx context.Context, id string) error {
+	defer a.end()
+	if err := a.begin(ctx, "DeleteToken", ""); err != nil {
+		return err
+	}
+	a.deleted = id
+	return nil
+}
+
+// SaveConfig keeps the configuration.
+func (a *API) SaveConfig(ctx context.Context, config []byte) error {
+	defer a.end()
+	if err := a.begin(ctx, "SaveConfig", ""); err != nil {
+		return err
+	}
+	a.config = slices.Clone(config)
+	return nil
+}
+
+// LoadConfig returns what SaveConfig kept; class not found when nothing was.
+func (a *API) LoadConfig(ctx context.Context) ([]byte, error) {
+	defer a.end()
+	if err := a.begin(ctx, "LoadConfig", ""); err != nil {
+		return nil, err
+	}
+	if a.config == nil {
+		return nil, errdefs.New(errdefs.ClassNotFound, "CONFIG-NOT-FOUND", "no configuration was kept")
+	}
+	return slices.Clone(a.config), nil
+}
+
+// Nodes are the nodes whose helper has run.
+func (a *API) Nodes(ctx context.Context) (map[string]kube.NodeInfo, error) {
+	defer a.end()
+	if err := a.begin(ctx, "Nodes", ""); err != nil {
+		return nil, err
+	}
+	out := map[string]kube.NodeInfo{}
+	for _, name := range a.registered {
+		info := kube.NodeInfo{
+			Name: name, Ready: a.network, Version: Version, Cordoned: a.cordoned[name],
+			Resources: map[string]string{"cpu": "2", "memory": "8Gi"}, Capacity: map[string]string{"cpu": "2", "memory": "9Gi"},
+		}
+		if !info.Ready {
+			info.Problem, info.Conditions = "KubeletNotReady: no network", []string{"Ready=False"}
+		}
+		out[name] = info
+	}
+	return out, nil
+}
+
+// Pods is CoreDNS, and a pod that is none of the system's.
+func (a *API) Pods(ctx context.Context, _ string) ([]kube.Pod, error) {
+	defer a.end()
+	if err := a.begin(ctx, "Pods", ""); err != nil {
+		return nil, err
+	}
+	return []kube.Pod{
+		{Namespace: "default", Name: "mine", Phase: "Running"},
+		{Namespace: "kube-system", Name: "coredns-1", Phase: "Running", Node: a.registered[0], Ready: 1, Containers: 1},
+	}, nil
+}
+
+// lately is when everything in a cluster was last heard of: after any node was
+// started.
+var lately = time.Date(2040, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// Silence makes a node one that has not been heard of since it was started; or
+// one that has.
+func (a *API) Silence(node string, silent bool) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.silent = with(a.silent, node, silent)
+}
+
+// Stick makes the draining of a node end with its context only.
+func (a *API) Stick(node string) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.stuck = with(a.stuck, node, true)
+}
+
+// Hold makes a node one that has things which are nowhere else.
+func (a *API) Hold(node string, what ...string) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.onlyHere = with(a.onlyHere, node, what)
+}
+
+// with is a map with one more entry, made when there is none yet.
+func with[V any](m map[string]V, key string, value V) map[string]V {
+	if m == nil {
+		m = map[string]V{}
+	}
+	m[key] = value
+	return m
+}
+
+// Cordon keeps which nodes take no pods.
+func (a *API) Cordon(ctx context.Context, node string, cordoned bool) error {
+	defer a.end()
+	if err := a.begin(ctx, "Cordon", fmt.Sprintf(" %s %t", node, cordoned)); err != nil {
+		return err
+	}
+	a.cordoned = with(a.cordoned, node, cordoned)
+	return nil
+}
+
+// OnlyHere is what Hold said.
+func (a *API) OnlyHere(ctx context.Context, node string) ([]string, error) {
+	defer a.end()
+	if err := a.begin(ctx, "OnlyHere", " "+node); err != nil {
+		return nil, err
+	}
+	return slices.Clone(a.onlyHere[node]), nil
+}
+
+// Drain takes a pod off a node, at once or, when it sticks, never.
+func (a *API) Drain(ctx context.Context, node string, left func(pods int)) error {
+	err := func() error {
+		defer a.end()
+		return a.begin(ctx, "Drain", " "+node)
+	}()
+	if err != nil {
+		return err
+	}
+	left(1)
+	a.world.mu.Lock()
+	stuck := a.stuck[node]
+	a.world.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// DeleteNode takes a node out of the API.
+func (a *API) DeleteNode(ctx context.Context, node string) error {
+	defer a.end()
+	if err := a.begin(ctx, "DeleteNode", " "+node); err != nil {
+		return err
+	}
+	a.registered = slices.DeleteFunc(a.registered, func(name string) bool { return name == node })
+	delete(a.cordoned, node)
+	return nil
+}
+
+// Forget takes a node out of the API, as if it had never joined.
+func (a *API) Forget(node string) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.registered = slices.DeleteFunc(a.registered, func(name string) bool { return name == node })
+}
+
+// Kept is what the calls so far left behind.
+type Kept struct {
+	Server  string   // that was connected to last
+	Applied []string // "DaemonSet/cni", in order
+	Deleted string   // ID of a bootstrap token
+	Config  []byte
+	// Nodes are those that the API knows, in the order in which they joined,
+	// and Cordoned those of them that take no pods.
+	Nodes, Cordoned []string
+}
+
+// Kept returns what the calls so far left behind.
+func (a *API) Kept() Kept {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	kept := Kept{
+		Server: a.server, Applied: slices.Clone(a.applied), Deleted: a.deleted, Config: slices.Clone(a.config),
+		Nodes: slices.Clone(a.registered),
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.cordoned)) {
+		if a.cordoned[name] {
+			kept.Cordoned = append(kept.Cordoned, name)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,24 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+
+	"github.com/petri-cluster/petri/pkg/kubeconfig"
+	"github.com/petri-cluster/petri/pkg/progress"
+)
+
+// Delete removes a cluster and its entries in the kubeconfig files. What is
+// not there is no error, so that it can be repeated.
+func (m *Manager) Delete(ctx context.Context, name string, kubeconfigs []string) error {
+	release, err := lock(name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	task := progress.Start(m.reporter, "delete", "Deleting cluster "+name, "")
+	nodes, err := m.provider.Nodes(ctx, name) // they know what it is called
+	err = errors.Join(err, m.provider.Delete(ctx, name))
+	_, kerr := kubeconfig.Remove(ctx, kubeconfigs, m.entryName(name, nodes))
+	return task.Done(errors.Join(err, kerr))
+}

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/node"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/progress"
+)
+
+// RemoveOptions say how nodes leave a cluster.
+type RemoveOptions struct {
+	// DrainTimeout bounds the wait for the pods of each node to end.
+	DrainTimeout time.Duration
+	// Force deletes nodes also with what is on them alone, and with pods that
+	// did not end in time.
+	Force bool
+}
+
+// DeleteNodes removes workers from a cluster: no new pods are scheduled to
+// them, their pods are evicted, kubeadm takes the node out, and machine,
+// volumes and Node object go. One that is not there is no error. Nodes that
+// hold what would be lost with them are refused unless forced, and so is a
+// node whose pods do not end in time; then the node is as it was.
+func (m *Manager) DeleteNodes(ctx context.Context, name string, nodes []string, opts RemoveOptions) error {
+	return m.withMembers(ctx, name, func(s *members) error { return s.remove(ctx, nodes, opts) })
+}
+
+func (s *members) remove(ctx context.Context, names []string, opts RemoveOptions) error {
+	for _, name := range names {
+		if role := s.role(name); role != "" && role != nodeimage.RoleWorker {
+			return errdefs.New(errdefs.ClassUsage, "NODE-ROLE", "node %s of role %s cannot be deleted from a cluster", name, role).
+				WithHint("remove the whole cluster: petri delete cluster --name %s", s.name)
+		}
+	}
+	if !opts.Force {
+		if err := s.refuseHolders(ctx, names); err != nil {
+			return err
+		}
+	}
+	// all are closed before the first is emptied: pods do not move from one to
+	// the next
+	err := s.cordon(ctx, names, true)
+	if err == nil {
+		err = s.drain(ctx, names, opts)
+	}
+	if err != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		open := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return s.known[n].Cordoned })
+		return errors.Join(err, s.cordon(undo, open, false))
+	}
+	task := progress.Start(s.reporter, "remove", "Removing "+strings.Join(names, ", "), "")
+	return task.Done(s.takeOut(ctx, names))
+}
+
+// role is that of a node by its machine or, when that is gone, by the
+// configuration; empty for one that is not there.
+func (s *members) role(name string) string {
+	for _, n := range s.nodes {
+		if n.Name == name {
+			return n.Role
+		}
+	}
+	for _, n := range s.config.Nodes {
+		if n.Name == name {
+			return n.Role
+		}
+	}
+	return ""
+}
+
+// refuseHolders fails when a node has what would be lost with it.
+func (s *members) refuseHolders(ctx context.Context, names []string) error {
+	var held []string
+	for _, name := range names {
+		on, err := s.api.OnlyHere(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, what := range on {
+			held = append(held, what+" on "+name)
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	return errdefs.New(errdefs.ClassFailed, "NODE-HOLDS-DATA", "it would be lost: %s", strings.Join(held, ", ")).
+		WithHint("save or delete it first, or use --force")
+}
+
+func (s *members) cordon(ctx context.Context, names []string, cordoned bool) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.api.Cordon(ctx, name, cordoned))
+	}
+	return errors.Join(errs...)
+}
+
+// errDrain is why the draining of a node ended.
+var errDrain = errors.New("its pods did not end in time")
+
+// drain evicts the pods of all nodes that run, at once. Pods of one that does
+// not run cannot end: they go with the Node object.
+func (s *members) drain(ctx context.Context, names []string, opts RemoveOptions) error {
+	running := slices.DeleteFunc(slices.Clone(s.nodes), func(n node.Node) bool {
+		return !slices.Contains(names, n.Name) || n.State != node.Running || !s.known[n.Name].Ready
+	})
+	return together(running, func(_ int, n node.Node) error {
+		task := progress.Start(s.reporter, "drain", "Draining "+n.Name, n.Name)
+		ctx, cancel := context.WithTimeoutCause(ctx, opts.DrainTimeout, errDrain)
+		defer cancel()
+		err := s.api.Drain(ctx, n.Name, func(pods int) { task.Update(fmt.Sprintf("%d pods left", pods)) })
+		if errors.Is(err, errDrain) {
+			if opts.Force {
+				task.Skip(err.Error())
+				return nil
+			}
+			err = errdefs.New(errdefs.ClassTimeout, "DRAIN-TIMEOUT", "waited %s: %w", opts.DrainTimeout, err).
+				WithHint("give it longer with --drain-timeout, or use --force")
+		}
+		return task.Done(err)
+	})
+}
+
+// resetTimeout bounds what kubeadm does on a node that is leaving.
+const resetTimeout = 30 * time.Second
+
+// takeOut ends nodes that nothing is on any more, and writes it down.
+func (s *members) takeOut(ctx context.Context, names []string) error {
+	leaving := slices.DeleteFunc(slices.Clone(s.nodes), func(n node.Node) bool { return !slices.Contains(names, n.Name) })
+	err := together(leaving, func(_ int, n node.Node) error {
+		if n.State == node.Running {
+			reset, cancel := context.WithTimeout(ctx, resetTimeout)
+			defer cancel()
+			// the machine is removed whatever comes of it, and with it all that
+			// kubeadm would have cleaned up
+			_ = exec.Run(reset, n, "kubeadm", "reset", "--force")
+		}
+		return s.growth.Remove(ctx, s.name, n.Name)
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := s.api.DeleteNode(ctx, name); err != nil {
+			return err
+		}
+	}
+	rest := *s.config
+	rest.Nodes = slices.DeleteFunc(slices.Clone(rest.Nodes), func(n config.Node) bool { return slices.Contains(names, n.Name) })
+	return s.keep(ctx, &rest)
+}

@@ -1,0 +1,120 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/petri-cluster/petri/pkg/errdefs"
+)
+
+// The ConfigMap in which a cluster keeps the configuration it was made from.
+const (
+	ConfigMapName = "petri-config"
+	ConfigMapKey  = "config.yaml"
+)
+
+// SaveConfig keeps the cluster's configuration in the cluster.
+func (c *Client) SaveConfig(ctx context.Context, config []byte) error {
+	cm := corev1ac.ConfigMap(ConfigMapName, metav1.NamespaceSystem).WithData(map[string]string{ConfigMapKey: string(config)})
+	_, err := c.typed.CoreV1().ConfigMaps(metav1.NamespaceSystem).Apply(ctx, cm, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	if err != nil {
+		return fmt.Errorf("save configuration in the cluster: %w", err)
+	}
+	return nil
+}
+
+// LoadConfig returns what SaveConfig kept; class not found when nothing was.
+func (c *Client) LoadConfig(ctx context.Context) ([]byte, error) {
+	cm, err := c.typed.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, ConfigMapName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, errdefs.New(errdefs.ClassNotFound, "CONFIG-NOT-FOUND", "the cluster has no ConfigMap %s in kube-system", ConfigMapName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read configuration from the cluster: %w", err)
+	}
+	return []byte(cm.Data[ConfigMapKey]), nil
+}
+
+// DeleteToken removes a bootstrap token by its ID (the part before the dot),
+// so that nobody joins with it any more. It may be gone already.
+func (c *Client) DeleteToken(ctx context.Context, id string) error {
+	err := c.typed.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, "bootstrap-token-"+id, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete bootstrap token: %w", err)
+	}
+	return nil
+}
+
+// NodeInfo is what the API says of a node.
+type NodeInfo struct {
+	Name       string
+	Ready      bool
+	Problem    string // why it is not Ready
+	Version    string // kubelet's, "v1.36.3"
+	Cordoned   bool   // no new pods are scheduled to it
+	Conditions []string
+	Resources  map[string]string // allocatable
+	Capacity   map[string]string
+}
+
+// Nodes returns what the API says of every node, by name.
+func (c *Client) Nodes(ctx context.Context) (map[string]NodeInfo, error) {
+	nodes, err := c.typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	out := map[string]NodeInfo{}
+	for i := range nodes.Items {
+		n := &nodes.Items[i]
+		info := NodeInfo{Name: n.Name, Version: n.Status.NodeInfo.KubeletVersion, Cordoned: n.Spec.Unschedulable, Problem: notReady(n), Resources: map[string]string{}, Capacity: map[string]string{}}
+		info.Ready = info.Problem == ""
+		for _, condition := range n.Status.Conditions {
+			if (condition.Type == corev1.NodeReady) == (condition.Status == corev1.ConditionTrue) {
+				continue // as it should be
+			}
+			info.Conditions = append(info.Conditions, string(condition.Type)+"="+string(condition.Status))
+		}
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourcePods} {
+			free, all := n.Status.Allocatable[name], n.Status.Capacity[name]
+			info.Resources[string(name)], info.Capacity[string(name)] = free.String(), all.String()
+		}
+		out[n.Name] = info
+	}
+	return out, nil
+}
+
+// Pod is one pod as "kubectl get pods -A" shows it.
+type Pod struct {
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+	Node       string `json:"node"`
+	Phase      string `json:"phase"`
+	Ready      int    `json:"ready"`      // containers that are ready
+	Containers int    `json:"containers"` // containers in all
+	Restarts   int    `json:"restarts"`
+}
+
+// Pods lists all pods of a namespace; all namespaces when it is empty.
+func (c *Client) Pods(ctx context.Context, namespace string) ([]Pod, error) {
+	pods, err := c.typed.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	var out []Pod
+	for _, p := range pods.Items {
+		pod := Pod{Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, Phase: string(p.Status.Phase), Containers: len(p.Spec.Containers)}
+		for _, s := range p.Status.ContainerStatuses {
+			pod.Restarts += int(s.RestartCount)
+			if s.Ready {
+				pod.Ready++
+			}
+		}
+		out = append(out, pod)
+	}
+	return out, nil
+}

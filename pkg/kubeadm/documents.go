@@ -1,0 +1,272 @@
+package kubeadm
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// The API versions of the documents.
+const (
+	kubeadmAPI   = "kubeadm.k8s.io/v1beta4"
+	kubeletAPI   = "kubelet.config.k8s.io/v1beta1"
+	kubeProxyAPI = "kubeproxy.config.k8s.io/v1alpha1"
+)
+
+func clusterConfiguration(in Input) object {
+	c := in.Cluster
+	gates := featureGateArgs(c)
+	apiServer := object{certSANs: names(in), "extraEnvs": smallHeap()}
+	apiServerArgs := slices.Clone(gates)
+	if len(c.RuntimeConfig) > 0 {
+		apiServerArgs = append(apiServerArgs, argument("runtime-config", joined(c.RuntimeConfig)))
+	}
+	if len(apiServerArgs) > 0 {
+		apiServer["extraArgs"] = apiServerArgs
+	}
+	manager := append(slices.Clone(gates),
+		// its own start is throttled by the default limits of 20 and 30: the
+		// controllers of a new cluster wait in one queue
+		argument("kube-api-qps", "500"), argument("kube-api-burst", "500"))
+	scheduler := slices.Clone(gates)
+	if len(c.ControlPlanes()) == 1 {
+		// nobody to compete with; after a restart the old lease would be
+		// waited for
+		manager = append(manager, argument("leader-elect", "false"))
+		scheduler = append(scheduler, argument("leader-elect", "false"))
+	}
+	out := object{
+		"apiVersion": kubeadmAPI, "kind": "ClusterConfiguration",
+		"clusterName":          c.Name,
+		"kubernetesVersion":    in.KubernetesVersion,
+		"controlPlaneEndpoint": in.ControlPlaneEndpoint,
+		// RSA keys take seconds to make on a small machine
+		"encryptionAlgorithm": "ECDSA-P256",
+		"networking": object{
+			"podSubnet": c.Networking.PodSubnet.String(), "serviceSubnet": c.Networking.ServiceSubnet.String(),
+			"dnsDomain": c.Networking.DNSDomain,
+		},
+		"apiServer":         apiServer,
+		"controllerManager": object{"extraArgs": manager},
+		"etcd":              object{"local": localEtcd(in)},
+	}
+	if len(scheduler) > 0 {
+		out["scheduler"] = object{"extraArgs": scheduler}
+	}
+	if c.Networking.KubeProxyMode == "none" {
+		// not skipPhases: an upgrade must leave it out too
+		out["proxy"] = object{"disabled": true}
+	}
+	return out
+}
+
+// smallHeap is the environment of a Go program whose heap may grow by a half
+// before it is swept, where the default lets it double. It is no limit: a
+// cluster with many objects may take the memory that it needs.
+func smallHeap() []any { return []any{argument("GOGC", "50")} }
+
+// ephemeralDir is on a tmpfs of every node.
+const ephemeralDir = "/run/petri/etcd"
+
+// localEtcd is what differs from kubeadm's defaults for etcd.
+func localEtcd(in Input) object {
+	c := in.Cluster
+	out := object{"extraEnvs": smallHeap()}
+	var args []any
+	if members := len(c.ControlPlanes()); members == 1 {
+		// a lone member waits up to an election timeout before it votes for
+		// itself; nobody else's heartbeats can be late
+		args = append(args, argument("heartbeat-interval", "50"), argument("election-timeout", "250"))
+	} else if TakesLearners(in.KubernetesVersion) {
+		// the members that join are announced at once
+		args = append(args, argument("max-learners", strconv.Itoa(members-1)))
+	}
+	if c.Ephemeral {
+		out["dataDir"] = ephemeralDir
+		args = append(args, argument("unsafe-no-fsync", "true"))
+	}
+	if len(args) > 0 {
+		out["extraArgs"] = args
+	}
+	return out
+}
+
+// TakesLearners reports whether the etcd that kubeadm of a Kubernetes version
+// starts can be told to take several learners: since etcd 3.6.
+func TakesLearners(kubernetes string) bool {
+	v, err := version.ParseSemantic(kubernetes)
+	return err == nil && v.AtLeast(etcd36)
+}
+
+// etcd36 is the first Kubernetes whose kubeadm asks for etcd 3.6.
+var etcd36 = version.MustParseSemantic("v1.34.0-0")
+
+// names are the names by which the API is reached, without repetition.
+func names(in Input) []any {
+	known := []string{"localhost", "127.0.0.1", in.Cluster.ControlPlanes()[0].Name, in.Cluster.Networking.APIServerAddress.String()}
+	var out []any
+	for _, name := range append(known, in.CertSANs...) {
+		if name != "" && !slices.Contains(out, any(name)) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func initConfiguration(in Input) object {
+	out := object{
+		"apiVersion": kubeadmAPI, "kind": "InitConfiguration",
+		"bootstrapTokens": []any{object{
+			"token": in.Token, "ttl": in.TokenTTL.String(), "description": "petri: joining nodes",
+			"usages": []any{"signing", "authentication"},
+			"groups": []any{"system:bootstrappers:kubeadm:default-node-token"},
+		}},
+		"localAPIEndpoint": localAPI(in),
+		"nodeRegistration": nodeRegistration(in),
+	}
+	if in.PatchesDir != "" {
+		out["patches"] = object{"directory": in.PatchesDir}
+	}
+	return out
+}
+
+func joinConfiguration(in Input) object {
+	out := object{
+		"apiVersion": kubeadmAPI, "kind": "JoinConfiguration",
+		// the cluster's address and its whole CA, from the node that made them;
+		// to ask the cluster itself would mean to wait for its signature
+		"discovery": object{
+			"file":              object{"kubeConfigPath": nodeimage.DiscoveryPath},
+			"tlsBootstrapToken": in.Token,
+		},
+		"nodeRegistration": nodeRegistration(in),
+	}
+	if in.Node.Role != nodeimage.RoleControlPlane {
+		return out // a worker has no patches: the directory need not be there
+	}
+	out["controlPlane"] = object{"localAPIEndpoint": localAPI(in)}
+	if len(in.Cluster.ControlPlanes()) > 1 {
+		// an etcd that takes one learner at a time may take this one last
+		out["timeouts"] = object{"etcdAPICall": "5m0s"}
+	}
+	if in.PatchesDir != "" {
+		out["patches"] = object{"directory": in.PatchesDir}
+	}
+	return out
+}
+
+func localAPI(in Input) object {
+	return object{"advertiseAddress": in.Address.String(), "bindPort": nodeimage.APIServerPort}
+}
+
+func nodeRegistration(in Input) object {
+	args := []any{
+		argument("node-ip", in.Address.String()),
+		argument("provider-id", fmt.Sprintf("petri://%s/%s/%s", in.Provider, in.Cluster.Name, in.Node.Name)),
+	}
+	if len(in.Node.Labels) > 0 {
+		args = append(args, argument("node-labels", joined(in.Node.Labels)))
+	}
+	out := object{"name": in.Node.Name, "criSocket": nodeimage.ContainerdSocket, "kubeletExtraArgs": args}
+	if taints := taints(in); taints != nil {
+		out["taints"] = taints
+	}
+	return out
+}
+
+// taints are the node's own, and kubeadm's for control planes unless the
+// cluster has no other place for pods. Nil leaves it to kubeadm.
+func taints(in Input) []any {
+	isControlPlane := in.Node.Role == nodeimage.RoleControlPlane
+	alone := isControlPlane && len(in.Cluster.Workers()) == 0
+	if len(in.Node.Taints) == 0 && !alone {
+		return nil
+	}
+	out := []any{} // an empty list means no taints to kubeadm
+	if isControlPlane && !alone {
+		out = append(out, object{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"})
+	}
+	for _, t := range in.Node.Taints {
+		taint := object{"key": t.Key, "effect": t.Effect}
+		if t.Value != "" {
+			taint["value"] = t.Value
+		}
+		out = append(out, taint)
+	}
+	return out
+}
+
+func kubeletConfiguration(in Input) object {
+	out := object{
+		"apiVersion": kubeletAPI, "kind": "KubeletConfiguration",
+		"cgroupDriver": "systemd",
+		// clusters nest: a kubelet must not take the groups of one outside
+		"cgroupRoot": "/kubelet",
+		"failSwapOn": false, // swap is the host's
+		// kubelet sees the disk of the host, which is not for it to clean up
+		"imageGCHighThresholdPercent": 100,
+		"evictionHard": object{
+			"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%",
+		},
+	}
+	if len(in.Cluster.FeatureGates) > 0 {
+		out["featureGates"] = featureGates(in.Cluster)
+	}
+	if in.AllowCgroupV1 {
+		out["failCgroupV1"] = false
+	}
+	return out
+}
+
+func kubeProxyConfiguration(in Input) object {
+	out := object{
+		"apiVersion": kubeProxyAPI, "kind": "KubeProxyConfiguration",
+		"mode": in.Cluster.Networking.KubeProxyMode,
+		// both would change the host's kernel, for all of its processes
+		"conntrack": object{"maxPerCore": 0, "min": 0},
+		"iptables":  object{"minSyncPeriod": "1s"},
+	}
+	if len(in.Cluster.FeatureGates) > 0 {
+		out["featureGates"] = featureGates(in.Cluster)
+	}
+	return out
+}
+
+// argument is one entry of a v1beta4 list of arguments.
+func argument(name, value string) any { return object{"name": name, "value": value} }
+
+// joined writes a map as flags take it: "a=1,b=2", sorted.
+func joined(m map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k+"="+m[k])
+	}
+	return strings.Join(out, ",")
+}
+
+// featureGateArgs is the flag --feature-gates, where there are any.
+func featureGateArgs(c *config.Cluster) []any {
+	if len(c.FeatureGates) == 0 {
+		return nil
+	}
+	text := map[string]string{}
+	for k, v := range c.FeatureGates {
+		text[k] = strconv.FormatBool(v)
+	}
+	return []any{argument("feature-gates", joined(text))}
+}
+
+func featureGates(c *config.Cluster) object {
+	out := object{}
+	for k, v := range c.FeatureGates {
+		out[k] = v
+	}
+	return out
+}

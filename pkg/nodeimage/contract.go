@@ -1,0 +1,238 @@
+// Package nodeimage is the contract between petri on the host and the node
+// image: paths, labels, and the messages that the node helper and the host
+// exchange. Both sides import it, so it stands on the standard library alone
+// and holds no logic. kind's part of the contract (paths under /kind) is kept
+// so that the image also boots under kind and Cluster API.
+package nodeimage
+
+// Paths inside a node.
+const (
+	// HelperPath is the node helper: the entrypoint and "petri-node" commands.
+	HelperPath = "/usr/local/bin/petri-node"
+	// EntrypointPath is the image's entrypoint, a link to HelperPath.
+	EntrypointPath = "/usr/local/bin/entrypoint"
+	// ManifestPath holds the Manifest of the image as JSON.
+	ManifestPath = "/petri/manifest.json"
+	// StorePath is the preloaded, unpacked image store: see Store* below.
+	StorePath = "/petri/store"
+	// PlanPath is where the host puts the node's Plan before it starts.
+	PlanPath = "/petri/plan.json"
+	// CompletePath is the last file that the host puts into a node which runs
+	// already; EnvAwaitFiles, when it is set, makes the node wait for it.
+	CompletePath  = "/petri/complete"
+	EnvAwaitFiles = "PETRI_AWAIT_FILES"
+	// ConfigPath keeps the applied cluster configuration on control planes.
+	ConfigPath = "/petri/config.yaml"
+	// PatchesDir holds kubeadm patches that the image or the host supplies.
+	PatchesDir = "/petri/patches"
+	// KubeadmConfigPath holds the node's kubeadm documents (kind's path).
+	KubeadmConfigPath = "/kind/kubeadm.conf"
+	// VersionPath holds one line: the Kubernetes version with its "v".
+	VersionPath = "/kind/version"
+	// CNIManifestPath and StorageManifestPath are the manifests of the default
+	// CNI and StorageClass (kind's paths). The CNI manifest is a text/template
+	// with .PodSubnet, marked by kind's phrase.
+	CNIManifestPath     = "/kind/manifests/default-cni.yaml"
+	StorageManifestPath = "/kind/manifests/default-storage.yaml"
+	// BalancerPath holds the configuration of the node's balancer over the
+	// API servers. The balancer runs where the file is: on every node of a
+	// cluster with several control planes, and in its load balancer.
+	BalancerPath = "/petri/haproxy.cfg"
+	// BalancerPIDPath holds the number of the balancer's first process.
+	BalancerPIDPath = "/run/petri-balancer.pid"
+	// CertificatesDir holds kubeadm's keys and certificates.
+	CertificatesDir = "/etc/kubernetes/pki"
+	// DiscoveryPath holds a joining node's kubeconfig with the address and CA
+	// of the cluster, and no credentials.
+	DiscoveryPath = "/petri/discovery.conf"
+	// AdminConfPath and SuperAdminConfPath are kubeadm's credentials.
+	AdminConfPath      = "/etc/kubernetes/admin.conf"
+	SuperAdminConfPath = "/etc/kubernetes/super-admin.conf"
+	// KubeletDropInDir holds kubelet configuration drop-ins ("*.conf").
+	KubeletDropInDir = "/etc/kubernetes/kubelet.conf.d"
+	// ContainerdSocket is the CRI socket as kubeadm names it.
+	ContainerdSocket = "unix:///run/containerd/containerd.sock"
+)
+
+// EnvDNSSearch is kind's variable in a node's environment for the search domains
+// of its resolv.conf, with blanks between them. Set and empty: none; not set:
+// those that the engine wrote.
+const EnvDNSSearch = "KIND_DNS_SEARCH"
+
+// Parts of the preloaded store under StorePath. At boot the helper copies Root
+// (metadata, manifests and configs: a few hundred KB) into containerd's root
+// and links each directory of Snapshots into containerd's snapshotter.
+const (
+	StoreRoot      = StorePath + "/root"
+	StoreSnapshots = StorePath + "/snapshots"
+	// StoreLinks is a JSON object: the snapshot ID that containerd knows to the
+	// name of its directory in Snapshots.
+	StoreLinks = StorePath + "/links.json"
+)
+
+// Labels on every container, network and volume of a cluster. kind's labels
+// are set on nodes too, so that kind's own tools see them.
+const (
+	LabelCluster = "dev.petri.cluster"
+	LabelRole    = "dev.petri.role"
+	LabelVersion = "dev.petri.version"  // version of the petri that made it
+	LabelPort    = "dev.petri.api-port" // host port of the API, on the endpoint's container
+	LabelMode    = "dev.petri.privileges"
+	// LabelEphemeral is on everything of a cluster that keeps etcd's data in
+	// memory: "true".
+	LabelEphemeral = "dev.petri.ephemeral"
+	// LabelDialect is on nodes: whose names the cluster's kubeconfig entries
+	// have, one of the Dialects. Without it, and with kind's labels, they are
+	// kind's.
+	LabelDialect = "dev.petri.dialect"
+	// LabelKubernetes is on node images: the Kubernetes version they carry.
+	LabelKubernetes = "dev.petri.kubernetes"
+
+	LabelKindCluster = "io.x-k8s.kind.cluster"
+	LabelKindRole    = "io.x-k8s.kind.role"
+)
+
+// Dialects are the launchers whose names clusters have: the kubeconfig entries
+// of cluster "dev" are called "petri-dev" or "kind-dev".
+const (
+	DialectPetri = "petri"
+	DialectKind  = "kind"
+)
+
+// Node roles, as labels carry them.
+const (
+	RoleControlPlane = "control-plane"
+	RoleWorker       = "worker"
+	RoleLoadBalancer = "external-load-balancer"
+)
+
+// Ports inside a node.
+const (
+	// APIServerPort is the port of an API server. The load balancer serves it
+	// too.
+	APIServerPort = 6443
+	// BalancerPort is the port of the balancer: on the loopback of a node, and
+	// on every address of the load balancer. No API server listens on it, so
+	// that it means the balancer on control planes as well.
+	BalancerPort = 6444
+)
+
+// ShutdownSeconds is how long a node may take to shut down in order: its pods
+// get their termination first, the control plane next, etcd last.
+const ShutdownSeconds = 30
+
+// BootLine is the regular expression, kind's and Cluster API's, of the console
+// line that says that a node has booted and may be entered.
+const BootLine = `Reached target .*Multi-User System.*`
+
+// Manifest describes an image: what is in it, from where, with what checksum.
+// Component and image lists are sorted by name.
+type Manifest struct {
+	SchemaVersion int         `json:"schemaVersion"` // 1
+	Kubernetes    string      `json:"kubernetes"`    // "v1.36.3"
+	Architecture  string      `json:"architecture"`  // "amd64", "arm64"
+	Base          string      `json:"base"`          // "debian trixie" or the image it starts from
+	Components    []Component `json:"components"`
+	Images        []Preloaded `json:"images"`
+}
+
+// Component is one program or package set in the image.
+type Component struct {
+	Name     string `json:"name"`               // "containerd"
+	Version  string `json:"version"`            // "v2.4.2"
+	Source   string `json:"source"`             // Go module path, "debian", a URL or "source tree"
+	Checksum string `json:"checksum,omitempty"` // Go module sum "h1:..." or "sha256:..."
+}
+
+// Preloaded is one container image in the store.
+type Preloaded struct {
+	Name   string `json:"name"`   // "registry.k8s.io/pause:3.10.2"
+	Digest string `json:"digest"` // manifest digest, "sha256:..."
+	Size   int64  `json:"size"`   // bytes, unpacked
+}
+
+// Plan tells a node what it is. The host writes it before the node starts.
+type Plan struct {
+	Cluster        string   `json:"cluster"`
+	Name           string   `json:"name"`
+	Role           string   `json:"role"`
+	Address        string   `json:"address"` // the node's own, on the cluster's network
+	PodSubnets     []string `json:"podSubnets"`
+	ServiceSubnets []string `json:"serviceSubnets"`
+	// PodRanges are the node's own part of PodSubnets, where it is known
+	// before the node is registered and petri's default CNI is used.
+	PodRanges []string `json:"podRanges,omitempty"`
+	// APIService is the address of Service kubernetes, and APIServer the
+	// control plane behind it; empty where nobody serves Services.
+	APIService string `json:"apiService,omitempty"`
+	APIServer  string `json:"apiServer,omitempty"`
+	// Balanced is the name of the control plane's endpoint where the node's own
+	// balancer serves it; empty in a cluster with one control plane.
+	Balanced string `json:"balanced,omitempty"`
+	// EtcdPeers are the peer URLs of the etcd members that will join the first
+	// one, by the names of their nodes. The first control plane announces them
+	// all before any of them starts; where there are none, kubeadm announces
+	// each when it joins.
+	EtcdPeers map[string]string `json:"etcdPeers,omitempty"`
+	// Foreign: the image is not petri's, and its own entrypoint has booted the
+	// node. The helper does what petri's would have done beside.
+	Foreign bool `json:"foreign,omitempty"`
+	// IgnorePreflight lists kubeadm's preflight checks that do not hold in a
+	// container, each with its reason in the host's code.
+	IgnorePreflight []string `json:"ignorePreflight,omitempty"`
+	// ContainerdPatches are TOML documents merged into containerd's config.
+	ContainerdPatches []string `json:"containerdPatches,omitempty"`
+	// ContainerdJSONPatches are RFC 6902 patches for it, which come after them.
+	ContainerdJSONPatches []string `json:"containerdJSONPatches,omitempty"`
+}
+
+// JoinInput is what "petri-node join" reads from standard input, as JSON.
+type JoinInput struct {
+	// Discovery is the Data of a JoinReady event.
+	Discovery string `json:"discovery"`
+	// Certificates are what all control planes share; a worker gets none.
+	Certificates Certificates `json:"certificates,omitempty"`
+}
+
+// Certificates are the keys and certificates that all control planes of a
+// cluster share, by their paths below CertificatesDir, as "petri-node
+// certificates" writes them to standard output. They are secrets: they are
+// never logged.
+type Certificates map[string][]byte
+
+// EventKind says what a NodeEvent carries.
+type EventKind string
+
+// The kinds of event that "petri-node init" and "petri-node join" write to
+// standard output, one JSON object a line. The stream ends with Finished or
+// Failed, and the exit code agrees.
+const (
+	PhaseStarted EventKind = "phase-started"
+	PhaseDone    EventKind = "phase-done"
+	// JoinReady says that nodes may join. Data is what they are to know of the
+	// cluster before: a kubeconfig with its address and CA, and no secret.
+	JoinReady EventKind = "join-ready"
+	// KubeconfigReady carries super-admin.conf (or admin.conf) in Data. It is
+	// a secret: it is never logged.
+	KubeconfigReady EventKind = "kubeconfig-ready"
+	// AdminReady carries admin.conf in Data. It is a secret.
+	AdminReady EventKind = "admin-ready"
+	// ManifestFound carries a file's content in Data and its path in Name.
+	ManifestFound EventKind = "manifest"
+	Finished      EventKind = "finished"
+	// NodeFailed carries the error in Error and log lines in Log.
+	NodeFailed EventKind = "failed"
+)
+
+// NodeEvent is one line of a node helper's output.
+type NodeEvent struct {
+	Kind EventKind `json:"kind"`
+	Time int64     `json:"time"` // Unix milliseconds
+	// Phase is "kubeadm/" and a phase of kubeadm's, or "node/" and one of the
+	// node helper's own.
+	Phase string `json:"phase,omitempty"`
+	Name  string `json:"name,omitempty"`
+	Data  string `json:"data,omitempty"`
+	Error string `json:"error,omitempty"`
+	Log   string `json:"log,omitempty"`
+}

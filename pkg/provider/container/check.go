@@ -1,0 +1,121 @@
+package container
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/api/types/versions"
+
+	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/provider"
+)
+
+// minAPIVersion is that of Docker 20.10, the first with private cgroup
+// namespaces on every host.
+const minAPIVersion = "1.41"
+
+// inotifyEnough is how many inotify instances a user should be allowed: each
+// node takes a few dozen.
+const inotifyEnough = 512
+
+// Check implements provider.Provider. The engine is asked once: it stays the
+// same while a connection to it lasts.
+func (p *Provider) Check(ctx context.Context) (provider.Info, error) {
+	info, err := p.engineInfo(ctx)
+	if err != nil {
+		return provider.Info{}, err
+	}
+	return p.describe(info), nil
+}
+
+// engineInfo is what the engine says of itself, if it can be used.
+func (p *Provider) engineInfo(ctx context.Context) (system.Info, error) {
+	p.mu.Lock()
+	known := p.info
+	p.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	info, err := p.askEngine(ctx)
+	if err != nil {
+		return system.Info{}, err
+	}
+	p.mu.Lock()
+	p.info = &info
+	p.mu.Unlock()
+	return info, nil
+}
+
+func (p *Provider) askEngine(ctx context.Context) (system.Info, error) {
+	info, err := p.engine.Info(ctx)
+	if err != nil {
+		return system.Info{}, p.engineError(err, "ask the %s engine who it is", p.Name())
+	}
+	if v := p.engine.ClientVersion(); versions.LessThan(v, minAPIVersion) {
+		return system.Info{}, errdefs.New(errdefs.ClassUnavailable, "ENGINE-TOO-OLD",
+			"%s %s speaks API %s, %s is needed", p.Name(), info.ServerVersion, v, minAPIVersion).
+			WithHint("Upgrade to Docker 20.10 or later.")
+	}
+	if info.OSType != "" && info.OSType != "linux" {
+		return system.Info{}, errdefs.New(errdefs.ClassUnavailable, "ENGINE-NOT-LINUX",
+			"the %s engine runs %s containers, nodes are Linux", p.Name(), info.OSType).
+			WithHint("Switch Docker to Linux containers.")
+	}
+	return info, nil
+}
+
+func (p *Provider) describe(info system.Info) provider.Info {
+	cgroup, _ := strconv.Atoi(info.CgroupVersion) // 0: the engine did not say
+	return provider.Info{
+		Name:           p.Name(),
+		Version:        info.ServerVersion,
+		APIVersion:     p.engine.ClientVersion(),
+		OS:             info.OSType,
+		Architecture:   goArch(info.Architecture),
+		CgroupVersion:  cgroup,
+		CgroupDriver:   info.CgroupDriver,
+		StorageDriver:  info.Driver,
+		CPUs:           info.NCPU,
+		MemoryBytes:    info.MemTotal,
+		Rootless:       hasSecurityOption(info, "rootless"),
+		KernelVersion:  info.KernelVersion,
+		ID:             info.ID,
+		InotifyLimited: p.local() && inotifyLimited(),
+	}
+}
+
+// goArch translates the kernel's name of an architecture into Go's.
+func goArch(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	case "armv7l", "armv6l":
+		return "arm"
+	case "i686", "i386":
+		return "386"
+	}
+	return machine
+}
+
+// hasSecurityOption reports whether the engine runs with an option such as
+// "rootless", which it lists as "name=rootless" and perhaps more fields.
+func hasSecurityOption(info system.Info, name string) bool {
+	return slices.ContainsFunc(info.SecurityOptions, func(option string) bool {
+		return slices.Contains(strings.Split(option, ","), "name="+name)
+	})
+}
+
+func inotifyLimited() bool {
+	data, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	return err == nil && n < inotifyEnough
+}

@@ -1,0 +1,145 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
+
+	"github.com/petri-cluster/petri/pkg/errdefs"
+)
+
+// deleteRounds bounds how often containers are looked for again while others
+// keep appearing.
+const deleteRounds = 3
+
+// removeAttempts is how often a container that was killed and has not ended
+// yet is asked to be removed.
+const removeAttempts = 4
+
+// Delete implements provider.Provider. It looks for containers once more in the
+// end, for one that the engine was still making for a killed creation. A network that was made under a name
+// the spec gave is shared, and stays.
+func (p *Provider) Delete(ctx context.Context, cluster string) error {
+	if cluster == "" {
+		return errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "delete a cluster: no name given")
+	}
+	p.mu.Lock()
+	delete(p.endpoints, cluster)
+	p.mu.Unlock()
+	if err := p.removeContainers(ctx, cluster); err != nil {
+		return err
+	}
+	// Volumes go with their containers; what is left is of those that were
+	// removed by other hands. Neither kind of object needs the other.
+	if err := errors.Join(p.removeVolumes(ctx, cluster), p.removeNetworks(ctx, cluster)); err != nil {
+		return err
+	}
+	return p.removeContainers(ctx, cluster)
+}
+
+func (p *Provider) removeContainers(ctx context.Context, cluster string) error {
+	for range deleteRounds {
+		present, err := p.containers(ctx, cluster)
+		if err != nil {
+			return err
+		}
+		if len(present) == 0 {
+			return nil
+		}
+		err = each(present, func(c container.Summary) error { return p.removeContainer(ctx, c.ID) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeContainer removes a container, by ID or name, with its anonymous
+// volumes. One that is gone is no error; one that another is removing is
+// waited for.
+func (p *Provider) removeContainer(ctx context.Context, id string) error {
+	force := container.RemoveOptions{Force: true, RemoveVolumes: true}
+	err := p.engine.ContainerRemove(ctx, id, force)
+	for again := 1; again < removeAttempts && err != nil && p.dialect.dying(err); again++ {
+		if err := p.thaw(ctx, id); err != nil {
+			return err
+		}
+		err = p.engine.ContainerRemove(ctx, id, force) // waits for it some ten seconds
+	}
+	if err != nil && p.dialect.removing(err) {
+		removed, failed := p.engine.ContainerWait(ctx, id, container.WaitConditionRemoved)
+		select {
+		case <-removed:
+			err = nil
+		case err = <-failed:
+		}
+	}
+	if err == nil || cerrdefs.IsNotFound(err) {
+		p.mu.Lock()
+		delete(p.booting, id)
+		p.mu.Unlock()
+		return nil
+	}
+	return p.engineError(err, "remove container %s", id)
+}
+
+func (p *Provider) removeVolumes(ctx context.Context, cluster string) error {
+	found, err := p.engine.VolumeList(ctx, volume.ListOptions{Filters: clusterFilter(cluster)})
+	if err != nil {
+		return p.engineError(err, "list volumes of cluster %s", cluster)
+	}
+	return each(found.Volumes, func(v *volume.Volume) error {
+		if err := p.engine.VolumeRemove(ctx, v.Name, true); err != nil && !cerrdefs.IsNotFound(err) {
+			return p.engineError(err, "remove volume %s", v.Name)
+		}
+		return nil
+	})
+}
+
+func (p *Provider) removeNetworks(ctx context.Context, cluster string) error {
+	found, err := p.engine.NetworkList(ctx, network.ListOptions{Filters: clusterFilter(cluster)})
+	if err != nil {
+		return p.engineError(err, "list networks of cluster %s", cluster)
+	}
+	return each(found, func(n network.Summary) error {
+		err := p.engine.NetworkRemove(ctx, n.ID)
+		if err == nil || cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		return p.networkRemoveError(ctx, n, err)
+	})
+}
+
+// networkRemoveError says who is still on a network that cannot be removed.
+func (p *Provider) networkRemoveError(ctx context.Context, n network.Summary, cause error) error {
+	details, err := p.engine.NetworkInspect(ctx, n.ID, network.InspectOptions{})
+	if err != nil || len(details.Containers) == 0 {
+		return p.engineError(cause, "remove network %s", n.Name)
+	}
+	var names []string
+	for _, endpoint := range details.Containers {
+		names = append(names, endpoint.Name)
+	}
+	slices.Sort(names)
+	return errdefs.New(errdefs.ClassFailed, "NETWORK-IN-USE",
+		"remove network %s: containers that are not the cluster's are on it, %s: %w", n.Name, strings.Join(names, ", "), cause).
+		WithHint("Take them off (docker network disconnect %s %s) and delete the cluster again.", n.Name, names[0])
+}
+
+// each does the same to all items at once and joins the errors.
+func each[T any](items []T, do func(T) error) error {
+	errs := make([]error, len(items))
+	var all sync.WaitGroup
+	for i, item := range items {
+		all.Go(func() { errs[i] = do(item) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}

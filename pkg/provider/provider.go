@@ -1,0 +1,202 @@
+// Package provider says what a source of nodes must do, and what it may also
+// be able to do. It is the seam under which Docker, and later other engines,
+// live: nothing above it knows what a node is made of, and a provider never
+// learns what kubeadm is. Implementations are in the folders below; all of
+// them pass the suite in providertest.
+package provider
+
+import (
+	"context"
+	"io"
+	"net/netip"
+
+	"github.com/petri-cluster/petri/pkg/node"
+	"github.com/petri-cluster/petri/pkg/progress"
+)
+
+// Provider makes, lists and removes the nodes of clusters. All state is in the
+// engine, as labels: two Providers on one engine see the same clusters. It is
+// safe for concurrent use. Errors are of the classes in errdefs: unavailable
+// when the engine cannot be reached, exists and not found where it says so.
+type Provider interface {
+	// Name is the provider's name, for users: "docker".
+	Name() string
+	// Check asks the engine who it is. It fails with class unavailable when
+	// the engine cannot be reached or is too old.
+	Check(ctx context.Context) (Info, error)
+	// Create makes the cluster's network and all its nodes, at once, and
+	// starts them. It fails with class exists when any node of that cluster
+	// is there. It does not wait until nodes have booted: a command that is
+	// run on a node starts beside the boot and returns after it. On error it
+	// leaves what it made: Delete is the one undo.
+	Create(ctx context.Context, spec Spec, r progress.Reporter) ([]node.Node, error)
+	// Delete removes every container, volume and network of the cluster,
+	// running or not, complete or not. Nothing to remove is no error.
+	Delete(ctx context.Context, cluster string) error
+	// Clusters lists the names of clusters that have a node or a network,
+	// sorted.
+	Clusters(ctx context.Context) ([]string, error)
+	// Nodes lists the nodes of a cluster sorted by name, control planes
+	// first. None is no error.
+	Nodes(ctx context.Context, cluster string) ([]node.Node, error)
+	// Endpoint is the "host:port" at which the host reaches the cluster's
+	// API; not found when the cluster has none.
+	Endpoint(ctx context.Context, cluster string) (string, error)
+}
+
+// Info describes an engine.
+type Info struct {
+	Name           string // "docker"
+	Version        string // "20.10.24"
+	APIVersion     string // "1.41"
+	OS             string // "linux"
+	Architecture   string // as Go names it: "amd64"
+	CgroupVersion  int    // 1 or 2
+	CgroupDriver   string
+	StorageDriver  string
+	CPUs           int
+	MemoryBytes    int64
+	Rootless       bool
+	KernelVersion  string
+	ID             string // the engine's own stable identifier
+	InotifyLimited bool
+}
+
+// Spec is the machines and network that are wanted.
+type Spec struct {
+	Cluster string
+	// Network is the name of the network; empty: "petri-<cluster>".
+	Network string
+	// Subnet of the network; zero: the provider picks one that clashes with
+	// no route of the host, no other network and none of Avoid.
+	Subnet netip.Prefix
+	Avoid  []netip.Prefix
+	// API is where the API is published on the host. Port 0: the provider
+	// picks a free one and keeps it.
+	API   Publish
+	Nodes []NodeSpec
+	// Files renders the files of a node once its address is known. They are
+	// in place before the node starts. It is called once for each node, at
+	// once for several; and again for all when a host port that was picked is
+	// taken by another program before it could be published. On a network that
+	// lets nobody choose addresses nodes start first and wait for their files.
+	Files func(Placement) ([]File, error)
+	// Labels are put on every object, beside the contract's.
+	Labels map[string]string
+}
+
+// Publish is an address on the host.
+type Publish struct {
+	Address string // "127.0.0.1"
+	Port    uint16
+}
+
+// NodeSpec is one machine that is wanted.
+type NodeSpec struct {
+	Name   string
+	Role   string // nodeimage.Role*
+	Image  string
+	Mounts []Mount
+	Ports  []node.Port // HostPort 0: the provider picks a free one
+	Env    []string
+	// BootFirst: commands do not start before the node has booted. On cgroup
+	// v2 a process that is in a node too early keeps systemd from dividing the
+	// root group; only petri's own entrypoint knows how to live with that.
+	BootFirst bool
+	// Command is run in place of the image's own entrypoint, ended by SIGTERM,
+	// and started again when it ends by itself. What runs one program is no
+	// machine: it gets no privileges and no disk of its own.
+	Command []string
+}
+
+// Mount is a directory or file of the host in a node.
+type Mount struct {
+	HostPath       string // absolute
+	ContainerPath  string // absolute
+	ReadOnly       bool
+	SelinuxRelabel bool
+	Propagation    string // "None", "HostToContainer", "Bidirectional"
+}
+
+// Placement is a node whose place is known.
+type Placement struct {
+	Node NodeSpec
+	Addr netip.Addr
+	// Nodes holds the addresses of all nodes of the cluster by name.
+	Nodes map[string]netip.Addr
+	// Endpoint is the "host:port" of the API on the host.
+	Endpoint netip.AddrPort
+	// Gateway is the network's gateway: the host as nodes see it.
+	Gateway netip.Addr
+	Subnet  netip.Prefix
+}
+
+// File is a file to put into a node. Mode's zero is 0644. Directories on the
+// way are made with 0755.
+type File struct {
+	Path string
+	Data []byte
+	Mode uint32
+}
+
+// ImageStore is the ability of an engine that keeps images. All container
+// providers have it.
+type ImageStore interface {
+	// Image describes a local image, or fails with class not found.
+	Image(ctx context.Context, ref string) (Image, error)
+	// LoadImage reads an image archive in docker-save form.
+	LoadImage(ctx context.Context, archive io.Reader) error
+	// PullImage pulls ref and reports bytes to the task.
+	PullImage(ctx context.Context, ref string, t *progress.Task) error
+	// ReadImageFile returns the content of a file of a local image.
+	ReadImageFile(ctx context.Context, ref, path string) ([]byte, error)
+	// ExtendImage makes the local image ref of the local image base and the
+	// files of a tar archive, and keeps base's configuration. It fails with
+	// class not found when there is no base.
+	ExtendImage(ctx context.Context, base, ref string, files io.Reader) error
+}
+
+// Image is what an engine knows of one of its images.
+type Image struct {
+	ID           string // "sha256:...": of its config, or of what its names lead to
+	Architecture string
+	Size         int64
+	Labels       map[string]string
+	Tags         []string // names with a tag, as the engine gives them
+	DiffIDs      []string // of its layers, from the bottom up
+}
+
+// ImageSource is the ability of an engine to give away images that it keeps.
+// All container providers have it.
+type ImageSource interface {
+	ImageStore
+	// SaveImage streams a local image as an archive: in docker-save form, with
+	// an OCI layout, or both. An image for several platforms is saved for one,
+	// where it is given ("linux/arm64") and the engine can choose.
+	SaveImage(ctx context.Context, ref, platform string) (io.ReadCloser, error)
+	// OpenImage finds the image with this ID in the engine's storage, where
+	// single layers can be read without the others. It fails with class
+	// unavailable when this process cannot read there, or does not know how.
+	OpenImage(ctx context.Context, id string) (StoredImage, error)
+}
+
+// StoredImage is an image in an engine's storage.
+type StoredImage struct {
+	Config []byte // whose digest is the image's ID
+	Layers []StoredLayer
+}
+
+// StoredLayer is the uncompressed tar archive of a layer, byte for byte.
+type StoredLayer struct {
+	Size int64
+	Open func() (io.ReadCloser, error)
+}
+
+// LogCollector is the ability to give a node's console log.
+type LogCollector interface {
+	// Console returns the last lines of what the node wrote to its console;
+	// all of them when lines is 0.
+	Console(ctx context.Context, n node.Node, lines int) ([]byte, error)
+	// Inspect returns the engine's description of the node as JSON.
+	Inspect(ctx context.Context, n node.Node) ([]byte, error)
+}
