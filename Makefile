@@ -31,7 +31,7 @@ e2e: ## Run tests on real clusters
 
 .PHONY: e2e-full
 e2e-full: ## Run every test on real clusters, also those that take long
-	@PETRI_E2E_FULL=1 PETRI_E2E_TIMEOUT=3h hack/e2e.sh
+	@PETRI_E2E_TAGS=e2e,full PETRI_E2E_TIMEOUT=3h hack/e2e.sh
 
 .PHONY: test
 test: ## Run every check and test, on real clusters too

@@ -414,24 +414,3 @@ func lastOf(list []string) string {
 	}
 	return list[len(list)-1]
 }
-
-// Three control planes and three workers, with etcd in memory, come up and go
-// away.
-func TestThreePlusThree(t *testing.T) {
-	if os.Getenv("PETRI_E2E_FULL") == "" {
-		t.Skip("takes the memory of seven nodes: PETRI_E2E_FULL is not set")
-	}
-	c := create(t, "--control-planes", "3", "--workers", "3", "--ephemeral")
-	if r := c.petri(t.Context(), "status", "--name", c.name); r.code != 0 {
-		t.Errorf("status: %s%s", r.stdout, r.stderr)
-	}
-	(&highlyAvailable{cluster: c}).membersAre(t, 3)
-	began := time.Now()
-	if r := c.petri(t.Context(), "delete", "cluster", "--name", c.name); r.code != 0 {
-		t.Errorf("delete: %s", r.stderr)
-	}
-	t.Logf("deleted after %s", time.Since(began).Round(time.Millisecond))
-	if left := owned(t, c.name); len(left) > 0 {
-		t.Errorf("delete left %v", left)
-	}
-}

@@ -85,10 +85,6 @@ func nodesKilled(t *testing.T, c *cluster, w *work) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can kill processes of containers")
 	}
-	times := 1
-	if os.Getenv("PETRI_E2E_FULL") != "" {
-		times = 10
-	}
 	nodes := []string{c.name + "-worker", c.name + "-control-plane"}
 	for range times {
 		for _, node := range nodes {

@@ -1,17 +1,12 @@
-//go:build e2e
+//go:build e2e && full
 
 package e2e
 
-import (
-	"os"
-	"testing"
-)
+import "testing"
 
-// Other Kubernetes versions build from their modules, and make clusters.
+// Other Kubernetes versions build from their modules, and make clusters. Each
+// takes minutes to compile.
 func TestKubernetesVersions(t *testing.T) {
-	if os.Getenv("PETRI_E2E_FULL") == "" {
-		t.Skip("each version takes minutes to compile: make e2e-full")
-	}
 	for _, version := range []string{"v1.35.4", "v1.34.4"} {
 		t.Run(version, func(t *testing.T) {
 			tag := "petri/node:e2e-" + version
