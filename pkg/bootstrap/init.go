@@ -1,13 +1,10 @@
 package bootstrap
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"path"
 	"time"
 
@@ -62,25 +59,26 @@ func (e *Env) announced(name string) error {
 // node's; on receives every event; a failure carries the node's own words.
 func (e *Env) helper(ctx context.Context, n node.Node, phase string, on func(nodeimage.NodeEvent), input []byte, args ...string) error {
 	task := progress.Start(e.Reporter, phase, "", n.Name)
-	r, w := io.Pipe()
-	reader := &eventReader{reporter: e.Reporter, node: n.Name, on: on}
-	read := make(chan error, 1)
-	go func() { read <- reader.read(r) }()
-	cmd := exec.Cmd{Args: append([]string{nodeimage.HelperPath}, args...), Stdout: w}
+	events := &eventWriter{reporter: e.Reporter, node: n.Name, on: on, begun: map[string]time.Time{}}
+	cmd := exec.Cmd{
+		Args:      append([]string{nodeimage.HelperPath}, args...),
+		Stdout:    events,
+		Succeeded: func() bool { return events.finished },
+	}
 	if input != nil {
 		cmd.Stdin = bytes.NewReader(input)
 	}
 	err := n.Run(ctx, cmd)
-	w.Close()
-	return end(task, reader.verdict(n.Name, phase, err, <-read))
+	return end(task, events.verdict(phase, err))
 }
 
-// eventReader follows the events of one node helper.
-type eventReader struct {
+// eventWriter follows the events of one node helper, which are lines of JSON.
+type eventWriter struct {
 	reporter progress.Reporter
 	node     string
 	on       func(nodeimage.NodeEvent)
 	begun    map[string]time.Time
+	line     []byte // the beginning of one that has not ended
 	finished bool
 	failure  *nodeimage.NodeEvent
 }
@@ -88,52 +86,54 @@ type eventReader struct {
 // maxEvent bounds one line: a manifest is the largest.
 const maxEvent = 4 << 20
 
-func (r *eventReader) read(from io.ReadCloser) error {
-	defer from.Close() // the writer must not block when reading ends early
-	r.begun = map[string]time.Time{}
-	lines := bufio.NewScanner(from)
-	lines.Buffer(nil, maxEvent)
-	for lines.Scan() {
-		var event nodeimage.NodeEvent
-		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
-			return fmt.Errorf("node %s said what is not an event: %w", r.node, err)
+// Write implements io.Writer. It fails on what is not an event.
+func (w *eventWriter) Write(p []byte) (int, error) {
+	w.line = append(w.line, p...)
+	for {
+		line, rest, ended := bytes.Cut(w.line, []byte("\n"))
+		if !ended && len(line) < maxEvent {
+			return len(p), nil
 		}
-		r.take(event)
+		var event nodeimage.NodeEvent
+		if err := json.Unmarshal(line, &event); err != nil {
+			return 0, fmt.Errorf("node %s said what is not an event: %w", w.node, err)
+		}
+		w.line = rest
+		w.take(event)
 	}
-	return lines.Err()
 }
 
-func (r *eventReader) take(event nodeimage.NodeEvent) {
+func (w *eventWriter) take(event nodeimage.NodeEvent) {
 	at := time.UnixMilli(event.Time)
 	switch event.Kind {
 	case nodeimage.PhaseStarted:
-		r.begun[event.Phase] = at
+		w.begun[event.Phase] = at
 	case nodeimage.PhaseDone:
-		took := at.Sub(r.begun[event.Phase])
-		r.reporter.Report(progress.Event{
-			Time: at, Phase: event.Phase, Title: path.Base(event.Phase), Node: r.node,
+		took := at.Sub(w.begun[event.Phase])
+		w.reporter.Report(progress.Event{
+			Time: at, Phase: event.Phase, Title: path.Base(event.Phase), Node: w.node,
 			Status: progress.Done, Duration: took, Seconds: took.Seconds(),
 		})
 	case nodeimage.Finished:
-		r.finished = true
+		w.finished = true
 	case nodeimage.NodeFailed:
-		r.failure = &event
+		w.failure = &event
 	}
-	r.on(event)
+	w.on(event)
 }
 
 // verdict is what came of a helper: nil only when it said that it finished.
-func (r *eventReader) verdict(name, phase string, run, read error) error {
-	if r.failure != nil {
-		return errdefs.New(errdefs.ClassFailed, "KUBEADM-FAILED", "node %s: %s", name, r.failure.Error).
-			WithLog(r.failure.Log).
+func (w *eventWriter) verdict(phase string, run error) error {
+	if w.failure != nil {
+		return errdefs.New(errdefs.ClassFailed, "KUBEADM-FAILED", "node %s: %s", w.node, w.failure.Error).
+			WithLog(w.failure.Log).
 			WithHint("keep the nodes to look at them: petri create cluster --retain; then: petri export logs")
 	}
-	if err := errors.Join(run, read); err != nil {
-		return fmt.Errorf("node %s: %s: %w", name, phase, err)
+	if run != nil {
+		return fmt.Errorf("node %s: %s: %w", w.node, phase, run)
 	}
-	if !r.finished {
-		return fmt.Errorf("node %s: %s ended without saying how", name, phase)
+	if !w.finished {
+		return fmt.Errorf("node %s: %s ended without saying how", w.node, phase)
 	}
 	return nil
 }

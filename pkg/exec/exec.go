@@ -28,6 +28,10 @@ type Cmd struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Succeeded says, once all output was written, that the output itself told
+	// of the command's success. Then a Runner need not ask for the exit code,
+	// which costs a call where an engine runs the command. Nil: it never does.
+	Succeeded func() bool
 }
 
 // Runner is a place to run commands. Run returns nil when the command exited
