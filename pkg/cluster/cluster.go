@@ -178,13 +178,23 @@ func lock(name string) (release func(), err error) {
 		// it becomes the name of a file, which is removed afterwards
 		return nil, errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "%q is not the name of a cluster", name)
 	}
+	dir, err := stateDir("locks")
+	if err != nil {
+		return nil, err
+	}
+	return lockfile.TryAcquire(filepath.Join(dir, name+".lock"))
+}
+
+// stateDir is a directory of what petri processes of this user tell each
+// other. It is made if needed.
+func stateDir(kind string) (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		dir = os.TempDir()
 	}
-	dir = filepath.Join(dir, "petri", "locks")
+	dir = filepath.Join(dir, "petri", kind)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make lock directory: %w", err)
+		return "", fmt.Errorf("make the directory for %s: %w", kind, err)
 	}
-	return lockfile.TryAcquire(filepath.Join(dir, name+".lock"))
+	return dir, nil
 }

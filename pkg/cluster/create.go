@@ -32,7 +32,8 @@ const undoTimeout = 60 * time.Second
 
 // Create makes a cluster and returns when it can be used. When it fails, or
 // ctx ends, everything it made is removed again unless asked to retain. A
-// cluster of that name is an error of class exists, and is left alone.
+// cluster of that name is an error of class exists, and is left alone; what a
+// creation left that was killed is removed first.
 func (m *Manager) Create(ctx context.Context, c *config.Cluster, opts CreateOptions) (err error) {
 	release, err := lock(c.Name)
 	if err != nil {
@@ -49,15 +50,21 @@ func (m *Manager) Create(ctx context.Context, c *config.Cluster, opts CreateOpti
 		}
 	}
 	m.warnOfEven(len(c.ControlPlanes()))
+	this, err := begin(c.Name)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if err != nil && !opts.Retain && !errdefs.Is(err, errdefs.ClassExists) {
-			err = m.undo(ctx, c.Name, err)
+			err = m.undo(ctx, c.Name, this, err)
+			return
 		}
+		this.end()
 	}()
 	env := &bootstrap.Env{
 		Config: c, Provider: m.provider, Reporter: m.reporter, Wait: opts.Wait,
 		Network: m.Network, NodeEnv: m.NodeEnv,
-		Labels:  m.labels(c),
+		Labels:  m.labels(c, this.id),
 		Connect: func(kubeconfig []byte, server string) (bootstrap.API, error) { return m.connect(kubeconfig, server) },
 	}
 	if err := bootstrap.Run(ctx, env, bootstrap.Phases()); err != nil {
@@ -75,17 +82,28 @@ func (m *Manager) warnOfEven(n int) {
 }
 
 // labels are those of everything that a new cluster is made of.
-func (m *Manager) labels(c *config.Cluster) map[string]string {
-	labels := map[string]string{nodeimage.LabelVersion: version.String(), nodeimage.LabelDialect: m.Dialect}
+func (m *Manager) labels(c *config.Cluster, creation string) map[string]string {
+	labels := map[string]string{
+		nodeimage.LabelVersion: version.String(), nodeimage.LabelDialect: m.Dialect, nodeimage.LabelCreation: creation,
+	}
 	if c.Ephemeral {
 		labels[nodeimage.LabelEphemeral] = "true"
 	}
 	return labels
 }
 
-// refuseExisting fails when there is a cluster of that name, and removes the
-// network that a killed creation may have left without nodes.
+// refuseExisting fails when there is a cluster of that name, and removes what
+// a killed creation left.
 func (m *Manager) refuseExisting(ctx context.Context, name string) error {
+	id, err := killed(name)
+	if err != nil {
+		return fmt.Errorf("read the note of an earlier creation: %w", err)
+	}
+	if id != "" {
+		if free, err := m.removeKilled(ctx, name, id); free || err != nil {
+			return err
+		}
+	}
 	names, err := m.provider.Clusters(ctx)
 	if err != nil || !slices.Contains(names, name) {
 		return err
@@ -101,14 +119,16 @@ func (m *Manager) refuseExisting(ctx context.Context, name string) error {
 	return m.provider.Delete(ctx, name)
 }
 
-// undo removes a cluster whose creation failed, and returns why it failed.
-func (m *Manager) undo(ctx context.Context, name string, cause error) error {
+// undo removes a cluster whose creation failed, and returns why it failed. When
+// the removal fails too, the note stays: the next creation finishes it.
+func (m *Manager) undo(ctx context.Context, name string, failed creation, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	task := progress.Start(m.reporter, "undo", "Removing what was made", "")
 	if err := task.Done(m.provider.Delete(ctx, name)); err != nil {
 		return errors.Join(cause, fmt.Errorf("removing what was made failed too, finish with petri delete cluster --name %s: %w", name, err))
 	}
+	failed.end()
 	return cause
 }
 

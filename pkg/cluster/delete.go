@@ -20,5 +20,8 @@ func (m *Manager) Delete(ctx context.Context, name string, kubeconfigs []string)
 	nodes, err := m.provider.Nodes(ctx, name) // they know what it is called
 	err = errors.Join(err, m.provider.Delete(ctx, name))
 	_, kerr := kubeconfig.Remove(ctx, kubeconfigs, m.entryName(name, nodes))
+	if err == nil {
+		err = forget(name)
+	}
 	return task.Done(errors.Join(err, kerr))
 }

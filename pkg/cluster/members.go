@@ -39,6 +39,9 @@ func (m *Manager) withMembers(ctx context.Context, name string, change func(*mem
 		return err
 	}
 	defer release()
+	if err := forget(name); err != nil {
+		return err
+	}
 	s := &members{Manager: m, growth: growth, name: name}
 	if err := s.load(ctx); err != nil {
 		return err

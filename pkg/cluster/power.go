@@ -89,6 +89,9 @@ func (m *Manager) withPower(name string, do func(provider.Power) error) error {
 		return err
 	}
 	defer release()
+	if err := forget(name); err != nil {
+		return err
+	}
 	return do(power)
 }
 

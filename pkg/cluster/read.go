@@ -61,7 +61,10 @@ func (m *Manager) ExportKubeconfig(ctx context.Context, name, path string, inter
 	if err != nil {
 		return err
 	}
-	return kubeconfig.Merge(ctx, path, entry)
+	if err := kubeconfig.Merge(ctx, path, entry); err != nil {
+		return err
+	}
+	return forget(name)
 }
 
 // Config returns the configuration that a cluster was made from, from the

@@ -46,6 +46,9 @@ type Node struct {
 	Privileges string // how it was allowed to run: "privileged" or "capabilities"
 	// Ephemeral: the cluster keeps etcd's data in memory.
 	Ephemeral bool
+	// Creation is the ID of the creation that made it; empty when it came later
+	// or another tool made it.
+	Creation string
 	// Foreign: another tool made it, with kind's labels.
 	Foreign bool
 	// Dialect is whose names the cluster has: nodeimage.Dialect*.

@@ -81,6 +81,9 @@ const (
 	// LabelEphemeral is on everything of a cluster that keeps etcd's data in
 	// memory: "true".
 	LabelEphemeral = "dev.petri.ephemeral"
+	// LabelCreation is on everything of a cluster that one creation made: an
+	// ID that no other creation has.
+	LabelCreation = "dev.petri.creation"
 	// LabelDialect is on nodes: whose names the cluster's kubeconfig entries
 	// have, one of the Dialects. Without it, and with kind's labels, they are
 	// kind's.

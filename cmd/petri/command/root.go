@@ -175,7 +175,7 @@ func (a *App) Root() *cobra.Command {
 bootstrapped by kubeadm, ready when the command returns, gone when you say so.
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found or exists already,
-4 the engine is not available, 5 a wait ran out, 130 interrupted.`,
+4 the engine is not available, 5 a wait ran out, 130 interrupted, 143 terminated.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version.String(),

@@ -309,6 +309,7 @@ func (c *creation) started(i int, r *runner) node.Node {
 		Created:    time.Now(),
 		Ports:      c.placement.ports[i],
 		Privileges: r.mode,
+		Creation:   c.placement.spec.Labels[nodeimage.LabelCreation],
 		Ephemeral:  c.placement.spec.Labels[nodeimage.LabelEphemeral] != "",
 		Dialect:    cmp.Or(c.placement.spec.Labels[nodeimage.LabelDialect], nodeimage.DialectPetri),
 	}

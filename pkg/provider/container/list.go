@@ -91,6 +91,7 @@ func (p *Provider) nodeOf(c container.Summary) node.Node {
 		Privileges: mode,
 		Foreign:    c.Labels[nodeimage.LabelCluster] == "",
 		Dialect:    dialectOf(c),
+		Creation:   c.Labels[nodeimage.LabelCreation],
 		Ephemeral:  c.Labels[nodeimage.LabelEphemeral] != "",
 	}
 }

@@ -145,6 +145,7 @@ func (pl *placement) machine(i int) *machine {
 			Cluster: pl.spec.Cluster, Name: spec.Name, Role: spec.Role, Image: spec.Image,
 			Addrs: []netip.Addr{pl.addrs[spec.Name]}, State: node.Stopped, Created: started(),
 			Ports: pl.ports[i], Privileges: "privileged",
+			Creation:  pl.spec.Labels[nodeimage.LabelCreation],
 			Ephemeral: pl.spec.Labels[nodeimage.LabelEphemeral] != "",
 			Dialect:   cmp.Or(pl.spec.Labels[nodeimage.LabelDialect], nodeimage.DialectPetri),
 		},
