@@ -17,6 +17,11 @@ func (m *Manager) Delete(ctx context.Context, name string, kubeconfigs []string)
 	}
 	defer release()
 	task := progress.Start(m.reporter, "delete", "Deleting cluster "+name, "")
+	if id, _ := killed(name); id != "" {
+		if err := awaitEngine(ctx); err != nil {
+			return task.Done(err)
+		}
+	}
 	nodes, err := m.provider.Nodes(ctx, name) // they know what it is called
 	err = errors.Join(err, m.provider.Delete(ctx, name))
 	_, kerr := kubeconfig.Remove(ctx, kubeconfigs, m.entryName(name, nodes))

@@ -81,15 +81,22 @@ func notePath(name string) (string, error) {
 
 // settleTime is how long an engine may go on making what a process asked for
 // that was killed.
-const settleTime = time.Second
+const settleTime = 2 * time.Second
+
+func awaitEngine(ctx context.Context) error {
+	select {
+	case <-time.After(settleTime):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
 
 // removeKilled removes what a killed creation left of a cluster, and nothing
 // that it did not make. It returns whether the name is free then.
 func (m *Manager) removeKilled(ctx context.Context, name, id string) (bool, error) {
-	select {
-	case <-time.After(settleTime):
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
+	if err := awaitEngine(ctx); err != nil {
+		return false, err
 	}
 	nodes, err := m.provider.Nodes(ctx, name)
 	if err != nil {

@@ -71,19 +71,21 @@ func TestCreateAfterAKill(t *testing.T) {
 // TestDeleteAfterAKill ends a creation at each call, and wants the deletion to
 // remove what is left, the note too.
 func TestDeleteAfterAKill(t *testing.T) {
-	for n := 1; ; n++ {
-		s := newScene(t)
-		if !s.kill(t, n, injections["lost"]) {
-			return
-		}
-		when := s.Calls()[n-1]
-		if err := s.Delete(t.Context(), "dev", []string{s.kubeconfig}); err != nil {
-			t.Errorf("%s: %v", when, err)
-		}
-		s.untouched(t, when)
-		if id, err := killed("dev"); id != "" || err != nil {
-			t.Errorf("%s: the note is still there: %q, %v", when, id, err)
-		}
+	for n, more := 1, true; more; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScene(t)
+			if more = s.kill(t, n, injections["lost"]); !more {
+				return
+			}
+			when := s.Calls()[n-1]
+			if err := s.Delete(t.Context(), "dev", []string{s.kubeconfig}); err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+			s.untouched(t, when)
+			if id, err := killed("dev"); id != "" || err != nil {
+				t.Errorf("%s: the note is still there: %q, %v", when, id, err)
+			}
+		})
 	}
 }
 

@@ -409,3 +409,25 @@ func TestHintOfANodeThatDied(t *testing.T) {
 		t.Errorf("with something else on the console: %s", hint)
 	}
 }
+
+// TestDeleteWhileTheEngineMakes deletes what a killed creation left while the
+// engine still makes a container for it.
+func TestDeleteWhileTheEngineMakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newFakeEngine()
+		p := fakeProvider(t, e)
+		if _, err := p.Create(t.Context(), specOf(0), progress.Discard); err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range e.containers {
+			e.making = c
+			delete(e.containers, name)
+		}
+		if err := p.Delete(t.Context(), specOf(0).Cluster); err != nil {
+			t.Error(err)
+		}
+		if len(e.containers) > 0 || e.making != nil || e.refused != 2 {
+			t.Errorf("left %v and %v after %d attempts", e.containers, e.making, e.refused)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -23,6 +24,10 @@ const deleteRounds = 3
 // yet is asked to be removed.
 const removeAttempts = 4
 
+// makingLimit is how long an engine is waited for that is still making a
+// container, for a creation that was killed.
+const makingLimit = 20 * time.Second
+
 // Delete implements provider.Provider. It looks for containers once more in the
 // end, for one that the engine was still making for a killed creation. A network that was made under a name
 // the spec gave is shared, and stays.
@@ -33,15 +38,33 @@ func (p *Provider) Delete(ctx context.Context, cluster string) error {
 	p.mu.Lock()
 	delete(p.endpoints, cluster)
 	p.mu.Unlock()
-	if err := p.removeContainers(ctx, cluster); err != nil {
-		return err
-	}
-	// Volumes go with their containers; what is left is of those that were
-	// removed by other hands. Neither kind of object needs the other.
-	if err := errors.Join(p.removeVolumes(ctx, cluster), p.removeNetworks(ctx, cluster)); err != nil {
+	if err := p.removeObjects(ctx, cluster); err != nil {
 		return err
 	}
 	return p.removeContainers(ctx, cluster)
+}
+
+// removeObjects removes what a cluster has. A volume can be in use by a
+// container that no listing shows yet: the engine is making it.
+func (p *Provider) removeObjects(ctx context.Context, cluster string) error {
+	begun := time.Now()
+	for delay := 100 * time.Millisecond; ; delay *= 2 {
+		if err := p.removeContainers(ctx, cluster); err != nil {
+			return err
+		}
+		// Volumes go with their containers; what is left is of those that were
+		// removed by other hands. Neither kind of object needs the other.
+		volumes := p.removeVolumes(ctx, cluster)
+		err := errors.Join(volumes, p.removeNetworks(ctx, cluster))
+		if !cerrdefs.IsConflict(volumes) || time.Since(begun) > makingLimit {
+			return err
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func (p *Provider) removeContainers(ctx context.Context, cluster string) error {

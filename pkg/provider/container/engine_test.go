@@ -39,6 +39,10 @@ type fakeEngine struct {
 	containers map[string]*fakeContainer        // by name
 	networks   map[string]network.Summary       // by name
 	execs      map[string]string                // exec ID to command
+	// making is a container that the engine is making: no listing shows it, but
+	// its volume is there. It is there when the volume was to be removed twice.
+	making  *fakeContainer
+	refused int
 }
 
 type fakeContainer struct {
@@ -158,10 +162,24 @@ func (e *fakeEngine) NetworkInspect(ctx context.Context, id string, _ network.In
 	return n, e.call(ctx, "NetworkInspect")
 }
 
+func (e *fakeEngine) VolumeRemove(ctx context.Context, id string, _ bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.refused++; e.refused == 2 {
+		e.containers[e.making.name] = e.making
+		e.making = nil
+	}
+	return errors.Join(e.call(ctx, "VolumeRemove"), fmt.Errorf("remove %s: volume is in use: %w", id, cerrdefs.ErrConflict))
+}
+
 func (e *fakeEngine) VolumeList(ctx context.Context, _ volume.ListOptions) (volume.ListResponse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return volume.ListResponse{}, e.call(ctx, "VolumeList")
+	var found volume.ListResponse
+	if e.making != nil {
+		found.Volumes = []*volume.Volume{{Name: "made-first"}}
+	}
+	return found, e.call(ctx, "VolumeList")
 }
 
 func (e *fakeEngine) ContainerCreate(ctx context.Context, config *container.Config, host *container.HostConfig,
