@@ -93,8 +93,11 @@ func awaitEngine(ctx context.Context) error {
 }
 
 // removeKilled removes what a killed creation left of a cluster, and nothing
-// that it did not make. It returns whether the name is free then.
+// that it did not make, to the end even when ctx ends. It returns whether the
+// name is free then.
 func (m *Manager) removeKilled(ctx context.Context, name, id string) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
 	if err := awaitEngine(ctx); err != nil {
 		return false, err
 	}
