@@ -63,6 +63,7 @@ var (
 	_ provider.LogCollector = (*Provider)(nil)
 	_ provider.Power        = (*Provider)(nil)
 	_ provider.Growth       = (*Provider)(nil)
+	_ provider.Surveyor     = (*Provider)(nil)
 )
 
 // New connects to the Docker engine that DOCKER_HOST, DOCKER_CONTEXT or the
