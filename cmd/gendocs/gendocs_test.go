@@ -30,6 +30,8 @@ func TestRun(t *testing.T) {
 	}
 	put(t, dir, configSource, string(source))
 	put(t, dir, "site/content/docs/reference/config.md", "old")
+	put(t, dir, errorSource, "## One\n\nText.\n\n### A-B\n\nSee [C](#c-d), [x](#one) and [k](kind.md#k).\n\n## Two\n\n### C-D\n\nMore.\n")
+	put(t, dir, errorDir+"/gone.md", "of an ID that is gone")
 	if err := run(dir, true); err == nil || !strings.Contains(err.Error(), "config.md") {
 		t.Errorf("an old page: %v", err)
 	}
@@ -38,6 +40,17 @@ func TestRun(t *testing.T) {
 	}
 	if err := run(dir, true); err != nil {
 		t.Errorf("a page that was just written: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(errorDir), "gone.md")); err == nil {
+		t.Error("the page of an ID that is gone is still there")
+	}
+	page, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(errorPage("A-B"))))
+	if err != nil || !strings.Contains(string(page), "\n\nSee [C](c-d.md), [x](../troubleshooting.md#one) and [k](../kind.md#k).\n") {
+		t.Errorf("%s, %v", page, err)
+	}
+	put(t, dir, errorDir+"/gone.md", "again")
+	if err := run(dir, true); err == nil || !strings.Contains(err.Error(), "gone.md") {
+		t.Errorf("a page too many: %v", err)
 	}
 }
 

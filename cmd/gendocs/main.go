@@ -43,20 +43,25 @@ func run(root string, check bool) error {
 		if err != nil {
 			return fmt.Errorf("make %s: %w", p.path, err)
 		}
-		path := filepath.Join(root, filepath.FromSlash(p.path))
-		if !check {
-			if err := os.WriteFile(path, content, 0o644); err != nil {
-				return err
-			}
-			continue
-		}
-		have, err := os.ReadFile(path)
-		if err != nil {
+		if err := sync(root, p.path, content, check); err != nil {
 			return err
 		}
-		if !bytes.Equal(have, content) {
-			return fmt.Errorf("%s is not what its source makes; make update writes it", p.path)
-		}
+	}
+	return syncErrors(root, check)
+}
+
+// sync makes content that of a page, or checks that it is.
+func sync(root, page string, content []byte, check bool) error {
+	path := filepath.Join(root, filepath.FromSlash(page))
+	if !check {
+		return os.WriteFile(path, content, 0o644)
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(have, content) {
+		return fmt.Errorf("%s is not what its source makes; make update writes it", page)
 	}
 	return nil
 }

@@ -46,6 +46,7 @@ var update = flag.Bool("update", false, "write what scripts compare with")
 //	engine image REF VERSION   put a node image on the engine
 //	engine fail N              the N-th call from now on fails
 //	engine stop NODE           stop a node
+//	engine weak|strong|vfs     it has one CPU and little memory, enough, or a slow storage driver
 //	engine app REF TEXT        put an image on the engine whose last layer is TEXT
 //	engine far-app REF TEXT    the same, where its storage cannot be read
 //	archive FILE REF TEXT      write such an image to a file
@@ -196,6 +197,17 @@ func engine(ts *testscript.TestScript, _ bool, args []string) {
 		s.FailAt(len(s.Calls())+n, errors.New("the engine broke"))
 	case "stop":
 		s.SetState(args[1], node.Stopped)
+	case "weak", "strong", "vfs":
+		info, err := s.Check(s.ctx)
+		ts.Check(err)
+		info.CPUs, info.MemoryBytes, info.StorageDriver = 2, 8<<30, "overlay2"
+		switch args[0] {
+		case "weak":
+			info.CPUs, info.MemoryBytes = 1, 1<<30
+		case "vfs":
+			info.StorageDriver = "vfs"
+		}
+		s.SetInfo(info)
 	case "app", "far-app":
 		img := clustertest.AppImage(app(args[1], args[2]))
 		if args[0] == "far-app" {

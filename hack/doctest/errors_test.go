@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -58,6 +59,31 @@ func TestErrorsAreExplained(t *testing.T) {
 			t.Errorf("%s explains %s, which nothing makes", catalogue, id)
 		}
 	}
+	checkPages(t, have)
+}
+
+// checkPages wants a page for each ID at its address, and no other page.
+func checkPages(t *testing.T, have map[string]madeError) {
+	t.Helper()
+	wanted := map[string]bool{"_index.md": true}
+	for id := range have {
+		address := errdefs.Page(id)
+		wanted[path.Base(address)] = true
+		if _, file, ok := strings.Cut(address, "/main/"); !ok {
+			t.Errorf("the address %s is of no file", address)
+		} else if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(file))); err != nil {
+			t.Errorf("%s has no page: %v", id, err)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "site", "content", "docs", "errors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !wanted[e.Name()] {
+			t.Errorf("errors/%s is the page of no ID", e.Name())
+		}
+	}
 }
 
 // sections are the texts of the catalogue by ID.
@@ -83,8 +109,9 @@ type madeError struct {
 	codes []int
 }
 
-// errorIDs finds the calls of errdefs.New. Providers for tests are left out:
-// nobody meets their errors.
+// errorIDs finds the calls of errdefs.New, and those that make doctor's findings
+// and what is known of logs. Providers for tests are left out: nobody meets
+// their errors.
 func errorIDs(t *testing.T) map[string]madeError {
 	t.Helper()
 	out := map[string]madeError{}
@@ -109,8 +136,18 @@ func errorIDs(t *testing.T) map[string]madeError {
 					}
 				}
 			case *ast.CallExpr:
-				if selects(n.Fun, "errdefs", "New") && len(n.Args) > 2 {
-					calls = append(calls, call{fset.Position(n.Pos()).String(), n.Args[1], n.Args[0]})
+				class, id := n.Fun, ast.Expr(nil)
+				switch name, ok := n.Fun.(*ast.Ident); {
+				case len(n.Args) < 2:
+				case selects(n.Fun, "errdefs", "New"), f.Name.Name == "doctor" && ok && name.Name == "fatal":
+					class, id = n.Args[0], n.Args[1]
+				case f.Name.Name == "diagnosis" && ok && name.Name == "known":
+					class, id = n.Args[1], n.Args[0]
+				case f.Name.Name == "doctor" && ok && (name.Name == "warning" || name.Name == "note"):
+					id = n.Args[0] // it ends nothing
+				}
+				if id != nil {
+					calls = append(calls, call{fset.Position(n.Pos()).String(), id, class})
 				}
 			}
 			return true

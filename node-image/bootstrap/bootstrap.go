@@ -137,9 +137,13 @@ func (n *Node) fail(ctx context.Context, err error) error {
 		event.Error = fmt.Sprintf("%s: exit code %d", strings.Join(e.Args, " "), e.Code)
 		event.Log = lastLines(string(e.Stderr), 30)
 	}
-	if kubelet := n.kubeletLog(ctx); kubelet != "" {
-		event.Log = strings.TrimPrefix(event.Log+"\n--- kubelet ---\n"+kubelet, "\n")
+	if logs := n.componentLogs(); logs != "" {
+		event.Log += "\n" + logs
 	}
+	if kubelet := n.kubeletLog(ctx); kubelet != "" {
+		event.Log += "\n--- kubelet ---\n" + kubelet
+	}
+	event.Log = strings.TrimPrefix(event.Log, "\n")
 	n.Events.Send(event)
 	return err
 }

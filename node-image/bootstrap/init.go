@@ -137,6 +137,9 @@ const patience = 20 * time.Second
 func (c *controlPlane) serve(ctx context.Context, gate *gate) error {
 	ready := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	group.Go(func() error { return c.watchComponents(watching) })
 	group.Go(func() error {
 		end := c.Events.phase("node/api-server")
 		return c.follow(ctx, nodeimage.SuperAdminConfPath, func(s apiState) error {
@@ -156,6 +159,7 @@ func (c *controlPlane) serve(ctx context.Context, gate *gate) error {
 		})
 	})
 	group.Go(func() error {
+		defer stop()
 		if err := c.waitReady(ctx, ready); err != nil && !errors.Is(err, errSlow) {
 			return err
 		}

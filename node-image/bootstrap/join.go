@@ -142,6 +142,7 @@ func (c *controlPlane) serveToo(ctx context.Context, gate *gate) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	group, ctx := errgroup.WithContext(watching)
+	group.Go(func() error { return c.watchComponents(ctx) })
 	group.Go(func() error {
 		defer c.Events.phase("node/api-server")()
 		return c.follow(ctx, nodeimage.AdminConfPath, func(s apiState) error {

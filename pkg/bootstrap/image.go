@@ -13,7 +13,9 @@ import (
 )
 
 // checkImages makes sure that the engine has every node image, for its own
-// architecture, and finds out which Kubernetes each carries.
+// architecture, and finds out which Kubernetes each carries. What else must be
+// so before anything is made is looked at first: it needs the same answer of
+// the engine.
 func checkImages(ctx context.Context, env *Env, task *progress.Task) error {
 	store, ok := env.Provider.(provider.ImageStore)
 	if !ok {
@@ -22,6 +24,11 @@ func checkImages(ctx context.Context, env *Env, task *progress.Task) error {
 	info, err := env.Provider.Check(ctx)
 	if err != nil {
 		return err
+	}
+	if env.Preflight != nil {
+		if err := env.Preflight(info); err != nil {
+			return err
+		}
 	}
 	env.versions, env.cgroupV1 = map[string]string{}, info.CgroupVersion == 1
 	for _, n := range env.making() {
@@ -78,14 +85,11 @@ func checkImage(ctx context.Context, store provider.ImageStore, ref, arch string
 	return strings.TrimSpace(string(data)), true, nil
 }
 
-// localPrefix begins the names of images that are built and never published.
-const localPrefix = "petri/node:"
-
 func fetchImage(ctx context.Context, store provider.ImageStore, ref string, task *progress.Task) (provider.Image, error) {
 	missing := func(err error) error {
 		return errdefs.New(errdefs.ClassNotFound, "NODE-IMAGE-MISSING", "the engine has no node image %s: %w", ref, err)
 	}
-	if version, ok := strings.CutPrefix(ref, localPrefix); ok {
+	if version, ok := strings.CutPrefix(ref, nodeimage.LocalPrefix); ok {
 		return provider.Image{}, errdefs.New(errdefs.ClassNotFound, "NODE-IMAGE-MISSING", "the engine has no node image %s", ref).
 			WithHint("build it: petri build node-image %s", version)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/cluster/clustertest"
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/progress"
 	"github.com/petri-cluster/petri/pkg/provider"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
@@ -139,7 +140,7 @@ func TestImageProblems(t *testing.T) {
 			if !ok || e.Class != c.class || e.ID != c.id || !strings.Contains(e.Error(), c.text) || !strings.Contains(e.Hint, c.hint) {
 				t.Errorf("error %#v (%v), want %s of class %d that says %q and hints at %q", e, err, c.id, c.class, c.text, c.hint)
 			}
-			if own := strings.HasPrefix(c.image, localPrefix); own && slices.Contains(p.Calls(), "pull image "+c.image) {
+			if own := strings.HasPrefix(c.image, nodeimage.LocalPrefix); own && slices.Contains(p.Calls(), "pull image "+c.image) {
 				t.Error("an image that is never published was pulled")
 			}
 		})

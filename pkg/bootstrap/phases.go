@@ -37,6 +37,9 @@ type Env struct {
 	// NodeHelper is the program for nodes whose image brings none, by
 	// architecture; nil: the one that was built into petri.
 	NodeHelper func(arch string) ([]byte, error)
+	// Preflight looks at the engine and the machine before anything is made,
+	// and fails when a cluster could not be; nil: nobody looks.
+	Preflight func(provider.Info) error
 	// Connect makes the client of the new cluster's API.
 	Connect func(kubeconfig []byte, server string) (API, error)
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/petri-cluster/petri/pkg/diagnosis"
 	"github.com/petri-cluster/petri/pkg/progress"
 )
 
@@ -14,8 +15,8 @@ import (
 var errOther = errors.New("another phase failed")
 
 // Run runs the phases, each as soon as those it needs are done. The first
-// error cancels the others; Run returns it, with the phase's ID, when all have
-// ended.
+// error cancels the others; Run returns it, with the phase's ID and with what is
+// known about its cause, when all have ended.
 func Run(ctx context.Context, env *Env, phases []Phase) error {
 	if err := checkOrder(phases); err != nil {
 		return err
@@ -62,7 +63,7 @@ func Run(ctx context.Context, env *Env, phases []Phase) error {
 	if first == nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return first
+	return diagnosis.Explain(first)
 }
 
 // checkOrder makes sure that no phase waits for ever: each comes after those

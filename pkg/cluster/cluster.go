@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/petri-cluster/petri/pkg/bootstrap"
+	"github.com/petri-cluster/petri/pkg/doctor"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/internal/lockfile"
 	"github.com/petri-cluster/petri/pkg/kube"
@@ -40,6 +41,8 @@ type Manager struct {
 	Connect func(kubeconfig []byte, server string) (API, error)
 	// OpenStore replaces the way to a node's images; nil: the real one.
 	OpenStore func(ctx context.Context, n node.Node) (*nodestore.Store, error)
+	// Host replaces the machine that is examined; nil: this one.
+	Host *doctor.Host
 }
 
 // API is what is asked of a cluster, while it is made and later. *kube.Client

@@ -13,6 +13,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/kubeconfig"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/progress"
+	"github.com/petri-cluster/petri/pkg/provider"
 	"github.com/petri-cluster/petri/pkg/version"
 )
 
@@ -64,8 +65,9 @@ func (m *Manager) Create(ctx context.Context, c *config.Cluster, opts CreateOpti
 	env := &bootstrap.Env{
 		Config: c, Provider: m.provider, Reporter: m.reporter, Wait: opts.Wait,
 		Network: m.Network, NodeEnv: m.NodeEnv,
-		Labels:  m.labels(c, this.id),
-		Connect: func(kubeconfig []byte, server string) (bootstrap.API, error) { return m.connect(kubeconfig, server) },
+		Labels:    m.labels(c, this.id),
+		Preflight: func(info provider.Info) error { return m.preflight(ctx, c, info) },
+		Connect:   func(kubeconfig []byte, server string) (bootstrap.API, error) { return m.connect(kubeconfig, server) },
 	}
 	if err := bootstrap.Run(ctx, env, bootstrap.Phases()); err != nil {
 		return err

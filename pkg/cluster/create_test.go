@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -209,15 +210,31 @@ func TestCreateWithoutKubeconfig(t *testing.T) {
 	}
 }
 
-func TestCreateRefusesUnusableKubeconfigFirst(t *testing.T) {
-	s := newScene(t)
-	if err := os.WriteFile(s.kubeconfig, []byte("clusters: {"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	err := s.Create(t.Context(), dev(t, 0), s.options())
-	wantError(t, err, errdefs.ClassUsage, "KUBECONFIG-UNUSABLE", s.kubeconfig)
-	if slices.Contains(s.Calls(), "create network petri-dev") {
-		t.Errorf("something was made before: %q", s.Calls())
+// TestCreateTriesKubeconfigFirst wants nothing to be made for a kubeconfig that
+// could not be written at the end.
+func TestCreateTriesKubeconfigFirst(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"broken":           func(path string) error { return os.WriteFile(path, []byte("clusters: {"), 0o600) },
+		"read-only":        func(path string) error { return os.Chmod(path, 0o400) },
+		"a directory":      func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+		"a link to itself": func(path string) error { return errors.Join(os.Remove(path), os.Symlink(path, path)) },
+		"a link to a read-only file": func(path string) error {
+			return errors.Join(os.Rename(path, path+".real"), os.Chmod(path+".real", 0o400), os.Symlink(path+".real", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			if err := spoil(s.kubeconfig); err != nil {
+				t.Fatal(err)
+			}
+			err := s.Create(t.Context(), dev(t, 0), s.options())
+			wantError(t, err, errdefs.ClassUsage, "KUBECONFIG-UNUSABLE", s.kubeconfig)
+			for _, call := range s.Calls() {
+				if strings.HasPrefix(call, "create ") {
+					t.Errorf("something was made before: %q", s.Calls())
+				}
+			}
+		})
 	}
 }
 

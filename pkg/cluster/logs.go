@@ -43,7 +43,7 @@ func (m *Manager) ExportLogs(ctx context.Context, name, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make log directory: %w", err)
 	}
-	if err := m.exportFacts(ctx, name, dir); err != nil {
+	if err := m.exportFacts(ctx, name, nodes, dir); err != nil {
 		return err
 	}
 	errs := make([]error, len(nodes))
@@ -58,7 +58,7 @@ func (m *Manager) ExportLogs(ctx context.Context, name, dir string) error {
 }
 
 // exportFacts writes what is known of the cluster as a whole.
-func (m *Manager) exportFacts(ctx context.Context, name, dir string) error {
+func (m *Manager) exportFacts(ctx context.Context, name string, nodes []node.Node, dir string) error {
 	info, err := m.provider.Check(ctx)
 	if err != nil {
 		return err
@@ -67,7 +67,8 @@ func (m *Manager) exportFacts(ctx context.Context, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	for file, v := range map[string]any{"provider.json": info, "status.json": status} {
+	facts := map[string]any{"provider.json": info, "status.json": status, "doctor.json": m.examineExisting(ctx, name, nodes)}
+	for file, v := range facts {
 		data, err := json.MarshalIndent(v, "", "  ")
 		if err != nil {
 			return err

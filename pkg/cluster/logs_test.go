@@ -95,13 +95,14 @@ func TestExportLogs(t *testing.T) {
 			want = append(want, n+"/"+f)
 		}
 	}
-	want = append(want, "petri-version.txt", "provider.json", "status.json")
+	want = append(want, "doctor.json", "petri-version.txt", "provider.json", "status.json")
 	if diff := cmp.Diff(want, files(t, dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	for file, text := range map[string]string{
 		"dev-worker/pods/etcd/0.log": "content of ./pods/etcd/0.log", "dev-worker/kubernetes-version.txt": "v1.36.3\n",
 		"dev-worker/kubelet.log": "a line of the journal\n", "status.json": `"usable": true`,
+		"doctor.json": `"works": true`,
 	} {
 		data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file)))
 		if err != nil || !strings.Contains(string(data), text) {

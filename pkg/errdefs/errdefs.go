@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Class is what a caller can do about an error; it decides the exit code.
@@ -90,4 +91,15 @@ func ExitCode(err error) int {
 		return e.Class.ExitCode()
 	}
 	return 1
+}
+
+// pages is where the catalogue of errors is to be read.
+const pages = "https://github.com/petri-cluster/petri/blob/main/site/content/docs/errors/"
+
+// Page is the address of the page that explains an ID; empty without one.
+func Page(id string) string {
+	if id == "" {
+		return ""
+	}
+	return pages + strings.ToLower(id) + ".md"
 }

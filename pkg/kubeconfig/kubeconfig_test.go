@@ -10,11 +10,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/internal/lockfile"
 )
 
 func TestMergeMakesFile(t *testing.T) {
@@ -89,6 +92,64 @@ func TestUnusable(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
 		seed(t, file, "x")
 		isUnusable(t, Probe(t.Context(), filepath.Join(file, "config")), "not a directory")
+	})
+}
+
+// TestLinksAreProbed wants what a link leads to to be tried, and the link to
+// stay.
+func TestLinksAreProbed(t *testing.T) {
+	dir := t.TempDir()
+	link := func(name, target string) string {
+		path := filepath.Join(dir, name)
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	frozen := filepath.Join(dir, "frozen")
+	seed(t, frozen, work)
+	if err := os.Chmod(frozen, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	isUnusable(t, Probe(t.Context(), link("to-frozen", frozen)), "read-only")
+	isUnusable(t, Probe(t.Context(), link("to-itself", filepath.Join(dir, "to-itself"))), "to-itself")
+	isUnusable(t, Probe(t.Context(), link("to-directory", dir)), "not a regular file")
+
+	for name, target := range map[string]string{"to-file": "file", "to-nothing": "made/nothing"} {
+		path := link(name, filepath.Join(dir, target))
+		if err := Probe(t.Context(), path); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		merge(t, path, dev)
+		if got, err := os.Readlink(path); err != nil || got != filepath.Join(dir, target) {
+			t.Errorf("%s: the link leads to %q, %v", name, got, err)
+		}
+		if !strings.Contains(read(t, filepath.Join(dir, target)), dev.Name) {
+			t.Errorf("%s: what it leads to was not written", name)
+		}
+	}
+}
+
+// TestProbeTakesTheLock wants a lock that another petri holds to be waited for
+// before anything is built, and to be named when it is not let go.
+func TestProbeTakesTheLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "config")
+		seed(t, path, work)
+		release, err := lockfile.TryAcquire(path + ".petri-lock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		isUnusable(t, Probe(t.Context(), path), "held by process")
+		if d := time.Since(start); d < lockWait || d > lockWait+time.Second {
+			t.Errorf("gave up after %s, want %s", d, lockWait)
+		}
+		time.AfterFunc(2*time.Second, release)
+		if err := Probe(t.Context(), path); err != nil {
+			t.Errorf("after it was let go: %v", err)
+		}
+		holds(t, path, work)
 	})
 }
 

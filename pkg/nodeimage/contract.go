@@ -102,6 +102,10 @@ const (
 	DialectKind  = "kind"
 )
 
+// LocalPrefix begins the names of node images that are built and never
+// published.
+const LocalPrefix = "petri/node:"
+
 // Node roles, as labels carry them.
 const (
 	RoleControlPlane = "control-plane"

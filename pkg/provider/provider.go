@@ -9,6 +9,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/progress"
@@ -46,20 +47,29 @@ type Provider interface {
 
 // Info describes an engine.
 type Info struct {
-	Name           string // "docker"
-	Version        string // "20.10.24"
-	APIVersion     string // "1.41"
-	OS             string // "linux"
-	Architecture   string // as Go names it: "amd64"
-	CgroupVersion  int    // 1 or 2
-	CgroupDriver   string
-	StorageDriver  string
-	CPUs           int
-	MemoryBytes    int64
-	Rootless       bool
-	KernelVersion  string
-	ID             string // the engine's own stable identifier
-	InotifyLimited bool
+	Name          string // "docker"
+	Version       string // "20.10.24"
+	APIVersion    string // "1.41"
+	OS            string // "linux"
+	Architecture  string // as Go names it: "amd64"
+	CgroupVersion int    // 1 or 2
+	CgroupDriver  string
+	StorageDriver string
+	CPUs          int
+	MemoryBytes   int64
+	Rootless      bool
+	KernelVersion string
+	ID            string // the engine's own stable identifier
+	// Local: the engine runs on this machine's kernel, so that what this
+	// process sees of files, ports and routes is what the engine sees.
+	Local bool
+	Root  string    // the directory of its storage, on its machine
+	Time  time.Time // by its clock; zero when it did not say
+	// Privileges is how nodes may run there, one of those that node.Node has;
+	// empty: no node has found out yet.
+	Privileges string
+	// Lacks are the cgroup controllers that the engine says it has not.
+	Lacks []string
 }
 
 // Spec is the machines and network that are wanted.
@@ -190,6 +200,37 @@ type StoredImage struct {
 type StoredLayer struct {
 	Size int64
 	Open func() (io.ReadCloser, error)
+}
+
+// Surveyor is the ability to say what else is on the engine, that a cluster
+// may collide with. All container providers have it.
+type Surveyor interface {
+	// Survey lists all networks and all containers, of clusters and of others.
+	Survey(ctx context.Context) (Survey, error)
+}
+
+// Survey is what an engine has, sorted by name.
+type Survey struct {
+	Networks   []Network
+	Containers []Container
+}
+
+// Network is a network of the engine.
+type Network struct {
+	Name    string
+	Cluster string // that petri made it for; empty: none
+	Subnets []netip.Prefix
+}
+
+// Container is a container of the engine, running or not.
+type Container struct {
+	Name    string
+	Cluster string // that it is a node of; empty: none
+	Role    string
+	State   node.State
+	Ports   []node.Port // that it publishes now
+	// Passing: petri made it for a moment, and should have removed it.
+	Passing bool
 }
 
 // LogCollector is the ability to give a node's console log.

@@ -8,7 +8,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,6 +48,8 @@ type App struct {
 	progressMode string
 	args         []string
 
+	jsonErrors bool // errors are printed for programs
+
 	kind      bool // the command line is kind's
 	quiet     bool
 	verbosity int32
@@ -64,22 +65,11 @@ func Main(program string, args []string) int {
 	app := &App{Program: program, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Detect: all.Detect}
 	err := app.Execute(ctx, args)
 	if s := received(); s != 0 && err != nil {
-		app.interrupted(err)
-		return 128 + int(s)
+		exit := 128 + int(s)
+		app.interrupted(err, exit)
+		return exit
 	}
 	return app.Fail(err)
-}
-
-// interrupted says that a signal ended the command, and what went wrong beside.
-func (a *App) interrupted(err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			if !errors.Is(e, context.Canceled) {
-				a.printError(e, "")
-			}
-		}
-	}
-	fmt.Fprintln(a.Err, "petri: interrupted")
 }
 
 // signalContext ends at the first SIGINT or SIGTERM, so that everything is
@@ -121,7 +111,9 @@ func (a *App) Execute(ctx context.Context, args []string) error {
 		return err
 	}
 	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
+	a.jsonErrors = a.progressMode == "json" || wantsJSON(ran, args)
+	return err
 }
 
 // Tree builds the command tree for some arguments: kind's, when the program is
@@ -130,40 +122,6 @@ func (a *App) Tree(args []string) (*cobra.Command, error) {
 	a.args = args
 	err := a.compatibility(args)
 	return a.Root(), err
-}
-
-// Fail prints err, its log and its hint, and returns the exit code.
-func (a *App) Fail(err error) int {
-	if err == nil {
-		return 0
-	}
-	if e, ok := errors.AsType[*errdefs.Error](err); ok {
-		if e.Log != "" {
-			fmt.Fprintf(a.Err, "\n%s\n\n", strings.TrimSpace(e.Log))
-		}
-		a.printError(err, e.ID)
-		if e.Hint != "" {
-			fmt.Fprintln(a.Err, "hint:", e.Hint)
-		}
-	} else {
-		a.printError(err, "")
-	}
-	if a.kind {
-		return 1
-	}
-	return errdefs.ExitCode(err)
-}
-
-func (a *App) printError(err error, id string) {
-	if a.kind {
-		fmt.Fprintf(a.Err, "ERROR: %v\n", err)
-		return
-	}
-	if id != "" {
-		fmt.Fprintf(a.Err, "petri: error %s: %v\n", id, err)
-		return
-	}
-	fmt.Fprintf(a.Err, "petri: error: %v\n", err)
 }
 
 // Root builds the whole command tree.
@@ -208,6 +166,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found or exists already,
 		a.group("build", "Build a node image", a.buildNodeImage(), a.buildAddImage()),
 		a.group("config", "Check a configuration, or translate one of kind's", a.configMigrate(), a.configValidate()),
 		a.bench(),
+		a.doctor(),
 		a.status(),
 		a.versionCommand(),
 	)

@@ -2,10 +2,10 @@ package container
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/api/types/versions"
@@ -17,10 +17,6 @@ import (
 // minAPIVersion is that of Docker 20.10, the first with private cgroup
 // namespaces on every host.
 const minAPIVersion = "1.41"
-
-// inotifyEnough is how many inotify instances a user should be allowed: each
-// node takes a few dozen.
-const inotifyEnough = 512
 
 // Check implements provider.Provider. The engine is asked once: it stays the
 // same while a connection to it lasts.
@@ -71,21 +67,57 @@ func (p *Provider) askEngine(ctx context.Context) (system.Info, error) {
 func (p *Provider) describe(info system.Info) provider.Info {
 	cgroup, _ := strconv.Atoi(info.CgroupVersion) // 0: the engine did not say
 	return provider.Info{
-		Name:           p.Name(),
-		Version:        info.ServerVersion,
-		APIVersion:     p.engine.ClientVersion(),
-		OS:             info.OSType,
-		Architecture:   goArch(info.Architecture),
-		CgroupVersion:  cgroup,
-		CgroupDriver:   info.CgroupDriver,
-		StorageDriver:  info.Driver,
-		CPUs:           info.NCPU,
-		MemoryBytes:    info.MemTotal,
-		Rootless:       hasSecurityOption(info, "rootless"),
-		KernelVersion:  info.KernelVersion,
-		ID:             info.ID,
-		InotifyLimited: p.local() && inotifyLimited(),
+		Name:          p.Name(),
+		Version:       info.ServerVersion,
+		APIVersion:    p.engine.ClientVersion(),
+		OS:            info.OSType,
+		Architecture:  goArch(info.Architecture),
+		CgroupVersion: cgroup,
+		CgroupDriver:  info.CgroupDriver,
+		StorageDriver: info.Driver,
+		CPUs:          info.NCPU,
+		MemoryBytes:   info.MemTotal,
+		Rootless:      hasSecurityOption(info, "rootless"),
+		KernelVersion: info.KernelVersion,
+		ID:            info.ID,
+		Local:         p.local(),
+		Root:          info.DockerRootDir,
+		Time:          systemTime(info.SystemTime),
+		Privileges:    p.knownMode(info.ID),
+		Lacks:         lackingControllers(info),
 	}
+}
+
+// systemTime reads the engine's clock, which costs no call of its own.
+func systemTime(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// lackingControllers are the cgroup controllers that kubelet wants and the
+// engine could not find. One that names no cgroup version says nothing of them.
+func lackingControllers(info system.Info) []string {
+	if info.CgroupVersion == "" {
+		return nil
+	}
+	var lacks []string
+	for _, c := range []struct {
+		name string
+		has  bool
+	}{
+		{"cpu", info.CPUCfsQuota || info.CPUShares},
+		{"cpuset", info.CPUSet},
+		{"memory", info.MemoryLimit},
+		{"pids", info.PidsLimit},
+	} {
+		if !c.has {
+			lacks = append(lacks, c.name)
+		}
+	}
+	return lacks
 }
 
 // goArch translates the kernel's name of an architecture into Go's.
@@ -109,13 +141,4 @@ func hasSecurityOption(info system.Info, name string) bool {
 	return slices.ContainsFunc(info.SecurityOptions, func(option string) bool {
 		return slices.Contains(strings.Split(option, ","), "name="+name)
 	})
-}
-
-func inotifyLimited() bool {
-	data, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
-	if err != nil {
-		return false
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	return err == nil && n < inotifyEnough
 }

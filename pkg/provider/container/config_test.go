@@ -71,19 +71,6 @@ func TestFreeSubnets(t *testing.T) {
 	}
 }
 
-func TestParseRoutes(t *testing.T) {
-	const table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n" +
-		"eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" +
-		"tun0\t00000080\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n" + // half of everything
-		"docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n" +
-		"tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n" +
-		"broken\n"
-	want := prefixes("172.17.0.0/16", "10.0.0.0/8")
-	if got := parseRoutes(strings.NewReader(table)); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
 func TestAssign(t *testing.T) {
 	n := clusterNetwork{name: "n", subnet: netip.MustParsePrefix("10.0.0.0/29")}
 	if err := n.assign(3, 2, []netip.Addr{netip.MustParseAddr("10.0.0.3")}); err != nil {

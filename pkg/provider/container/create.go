@@ -41,12 +41,8 @@ func (p *Provider) Create(ctx context.Context, spec provider.Spec, r progress.Re
 	if err != nil {
 		return nil, err
 	}
-	present, err := p.containers(ctx, spec.Cluster)
-	if err != nil {
+	if err := p.refuseTaken(ctx, spec); err != nil {
 		return nil, err
-	}
-	if len(present) > 0 {
-		return nil, existsError(spec.Cluster, "node "+containerName(present[0]))
 	}
 	for tries := 1; ; tries++ {
 		network, err := p.ensureNetwork(ctx, spec)
@@ -339,16 +335,14 @@ func (p *Provider) createError(err error, spec provider.NodeSpec) error {
 		return errdefs.New(errdefs.ClassNotFound, "IMAGE-NOT-FOUND", "node image %s is not there: %w", spec.Image, err).
 			WithHint("Load or pull it first.")
 	case cerrdefs.IsConflict(err):
-		return errdefs.New(errdefs.ClassFailed, "NODE-NAME-TAKEN", "a container of that name is there: %w", err).
-			WithHint("Remove it (docker rm -f %s) or choose another name.", spec.Name)
+		return nameTaken(spec.Name, "a container of that name is there: %w", err)
 	}
 	return p.engineError(err, "create the container")
 }
 
 func (p *Provider) startError(err error) error {
 	if p.dialect.portTaken(err) {
-		return errdefs.New(errdefs.ClassFailed, "PORT-TAKEN", "start the container: %w", err).
-			WithHint("Another program listens on that port of the host: stop it, or choose another port.")
+		return portTaken("start the container: %w", err)
 	}
 	return p.engineError(err, "start the container")
 }

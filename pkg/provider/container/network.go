@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -57,7 +58,32 @@ func (p *Provider) ensureNetwork(ctx context.Context, spec provider.Spec) (clust
 				WithHint("Remove it (docker network rm %s) or choose another cluster name.", name)
 		}
 	}
+	if err := refuseSubnet(spec, all); err != nil {
+		return clusterNetwork{}, err
+	}
 	return p.createNetwork(ctx, name, spec, all)
+}
+
+// refuseSubnet fails when the subnet that is asked for is another network's,
+// and names that.
+func refuseSubnet(spec provider.Spec, all []network.Summary) error {
+	if !spec.Subnet.IsValid() {
+		return nil
+	}
+	for _, n := range all {
+		for _, subnet := range networkSubnets(n) {
+			if subnet.Overlaps(spec.Subnet) {
+				return subnetTaken(spec, fmt.Sprintf("network %s, %s", n.Name, subnet))
+			}
+		}
+	}
+	return nil
+}
+
+func subnetTaken(spec provider.Spec, by string) error {
+	return errdefs.New(errdefs.ClassUsage, "SUBNET-TAKEN",
+		"create network %s: subnet %s overlaps with %s", networkName(spec), spec.Subnet, by).
+		WithHint("Choose another node subnet, or leave it out and petri picks a free one.")
 }
 
 func networkName(spec provider.Spec) string {
@@ -92,9 +118,7 @@ func (p *Provider) createNetwork(ctx context.Context, name string, spec provider
 		}
 	}
 	if spec.Subnet.IsValid() {
-		return clusterNetwork{}, errdefs.New(errdefs.ClassUsage, "SUBNET-TAKEN",
-			"create network %s: subnet %s overlaps with another network", name, spec.Subnet).
-			WithHint("Choose another node subnet, or leave it out and petri picks a free one.")
+		return clusterNetwork{}, subnetTaken(spec, "another network")
 	}
 	return clusterNetwork{}, errdefs.New(errdefs.ClassUnavailable, "NO-FREE-SUBNET",
 		"create network %s: every subnet that petri would take is in use", name).

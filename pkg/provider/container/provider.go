@@ -25,6 +25,7 @@ import (
 	"github.com/docker/docker/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/petri-cluster/petri/pkg/diagnosis"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
@@ -63,6 +64,7 @@ var (
 	_ provider.LogCollector = (*Provider)(nil)
 	_ provider.Power        = (*Provider)(nil)
 	_ provider.Growth       = (*Provider)(nil)
+	_ provider.Surveyor     = (*Provider)(nil)
 )
 
 // New connects to the Docker engine that DOCKER_HOST, DOCKER_CONTEXT or the
@@ -170,7 +172,7 @@ func (p *Provider) engineError(err error, format string, args ...any) error {
 		return errdefs.New(errdefs.ClassUnavailable, "ENGINE-UNREACHABLE", "%s: %w", what, err).
 			WithHint("%s", p.dialect.unreachableHint(err))
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return diagnosis.Explain(fmt.Errorf("%s: %w", what, err))
 }
 
 // local reports whether the engine runs on this host, so that what this

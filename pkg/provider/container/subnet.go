@@ -1,18 +1,15 @@
 package container
 
 import (
-	"bufio"
 	"encoding/binary"
-	"encoding/hex"
 	"hash/fnv"
 	"io"
 	"iter"
-	"math/bits"
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/petri-cluster/petri/pkg/hostnet"
 )
 
 // subnetBits is the size of the networks petri makes: 253 nodes.
@@ -72,45 +69,9 @@ func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
 // hostRoutes are the networks this host has routes to. Where the kernel does
 // not say, there are none: the engine still refuses what clashes on its side.
 func hostRoutes() []netip.Prefix {
-	f, err := os.Open("/proc/net/route")
-	if err != nil {
-		return nil
+	var subnets []netip.Prefix
+	for _, r := range hostnet.Routes(os.DirFS("/")) {
+		subnets = append(subnets, r.Subnet)
 	}
-	defer f.Close()
-	return parseRoutes(f)
-}
-
-// parseRoutes reads /proc/net/route. Default routes, whole or in halves as
-// some VPNs set them, lead everywhere and are left out.
-func parseRoutes(r io.Reader) []netip.Prefix {
-	var routes []netip.Prefix
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 8 {
-			continue
-		}
-		addr, ok := parseRouteAddr(fields[1])
-		mask, err := strconv.ParseUint(fields[7], 16, 32)
-		if !ok || err != nil {
-			continue
-		}
-		ones := bits.OnesCount64(mask)
-		if ones < 8 {
-			continue
-		}
-		routes = append(routes, netip.PrefixFrom(addr, ones).Masked())
-	}
-	return routes
-}
-
-// parseRouteAddr reads an address as the kernel prints it: the hexadecimal
-// number that its bytes make on a little-endian machine.
-func parseRouteAddr(s string) (netip.Addr, bool) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != 4 {
-		return netip.Addr{}, false
-	}
-	slices.Reverse(b)
-	return netip.AddrFromSlice(b)
+	return subnets
 }

@@ -37,7 +37,9 @@ type Provider struct {
 	remote   map[string]Image
 	scripts  []script
 	commands []Command
-	nextPort uint16
+	// strangers are containers that Create did not make.
+	strangers []provider.Container
+	nextPort  uint16
 }
 
 // network and machine are what the engine has.
@@ -62,6 +64,7 @@ var (
 	_ provider.LogCollector = (*Provider)(nil)
 	_ provider.Power        = (*Provider)(nil)
 	_ provider.Growth       = (*Provider)(nil)
+	_ provider.Surveyor     = (*Provider)(nil)
 )
 
 // New is an engine with no images and no clusters.

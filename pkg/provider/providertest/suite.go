@@ -167,11 +167,38 @@ func testCreate(t *testing.T, s Subject) {
 		}
 		expectOutput(t, l, l.Name+"\n", "hostname")
 	}
+	surveyed(t, s, spec)
 	clusters, err := s.Provider.Clusters(t.Context())
 	if err != nil || !slices.Contains(clusters, spec.Cluster) || !slices.IsSorted(clusters) {
 		t.Errorf("clusters: %q, %v; want %s among them, sorted", clusters, err, spec.Cluster)
 	}
 	expectOutput(t, listed[0], nodeimage.AdminConfPath+"\n", "printenv", "KUBECONFIG")
+}
+
+// surveyed wants a cluster's nodes and its network in a survey.
+func surveyed(t *testing.T, s Subject, spec provider.Spec) {
+	t.Helper()
+	survey, err := s.Provider.(provider.Surveyor).Survey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes []string
+	for _, c := range survey.Containers {
+		if c.Cluster == spec.Cluster {
+			nodes = append(nodes, c.Name)
+			if c.State != node.Running || c.Role == "" || c.Passing {
+				t.Errorf("a survey shows node %s as %+v", c.Name, c)
+			}
+		}
+	}
+	if len(nodes) != len(spec.Nodes) || !slices.IsSorted(nodes) {
+		t.Errorf("a survey shows nodes %q, want all %d, sorted", nodes, len(spec.Nodes))
+	}
+	if !slices.ContainsFunc(survey.Networks, func(n provider.Network) bool {
+		return n.Cluster == spec.Cluster && len(n.Subnets) > 0 && n.Subnets[0].Addr().Is4()
+	}) {
+		t.Errorf("a survey shows no network of the cluster: %+v", survey.Networks)
+	}
 }
 
 // nodeFacts are what create and list must agree on.
