@@ -2,6 +2,7 @@ package container
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"hash/fnv"
@@ -15,8 +16,12 @@ import (
 	"strings"
 )
 
-// subnetBits is the size of the networks petri makes: 253 nodes.
-const subnetBits = 24
+// subnetBits is the size of the networks petri makes: 253 nodes. subnetBits6 is
+// what every IPv6 network has.
+const (
+	subnetBits  = 24
+	subnetBits6 = 64
+)
 
 // subnetRanges are where petri's networks are. They are private, and none of
 // the ranges that engines, home routers, VPNs and Kubernetes itself take first
@@ -54,15 +59,38 @@ func freeSubnets(name string, taken []netip.Prefix) iter.Seq[netip.Prefix] {
 	}
 }
 
+// freeSubnets6 yields unique local subnets (RFC 4193) that overlap with nothing
+// taken. They come from a hash of the name, as kind has it: a network made anew
+// gets its old subnet, and two networks anywhere hardly ever the same.
+func freeSubnets6(name string, taken []netip.Prefix) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for attempt := range uint32(subnetAttempts6) {
+			sum := sha256.Sum256(binary.BigEndian.AppendUint32([]byte(name), attempt))
+			addr := [16]byte{0: 0xfd}
+			copy(addr[1:8], sum[:])
+			subnet := netip.PrefixFrom(netip.AddrFrom16(addr), subnetBits6)
+			if !overlapsAny(subnet, taken) && !yield(subnet) {
+				return
+			}
+		}
+	}
+}
+
+// subnetAttempts6 is how often a subnet is chosen. The first is nearly always
+// free: there are 2^56.
+const subnetAttempts6 = 16
+
 func nthSubnet(r netip.Prefix, n uint32) netip.Prefix {
 	return netip.PrefixFrom(nthAddr(r, n<<(32-subnetBits)), subnetBits)
 }
 
-// nthAddr is the n-th address of an IPv4 prefix; the 0th is its network's.
+// nthAddr is the n-th address of a prefix; the 0th is its network's.
 func nthAddr(p netip.Prefix, n uint32) netip.Addr {
-	b := p.Masked().Addr().As4()
-	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
-	return netip.AddrFrom4(b)
+	b := p.Masked().Addr().AsSlice()
+	last := b[len(b)-4:]
+	binary.BigEndian.PutUint32(last, binary.BigEndian.Uint32(last)+n)
+	addr, _ := netip.AddrFromSlice(b)
+	return addr
 }
 
 func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
@@ -72,12 +100,16 @@ func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
 // hostRoutes are the networks this host has routes to. Where the kernel does
 // not say, there are none: the engine still refuses what clashes on its side.
 func hostRoutes() []netip.Prefix {
-	f, err := os.Open("/proc/net/route")
+	return append(readRoutes("/proc/net/route", parseRoutes), readRoutes("/proc/net/ipv6_route", parseRoutes6)...)
+}
+
+func readRoutes(path string, parse func(io.Reader) []netip.Prefix) []netip.Prefix {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	return parseRoutes(f)
+	return parse(f)
 }
 
 // parseRoutes reads /proc/net/route. Default routes, whole or in halves as
@@ -100,6 +132,27 @@ func parseRoutes(r io.Reader) []netip.Prefix {
 			continue
 		}
 		routes = append(routes, netip.PrefixFrom(addr, ones).Masked())
+	}
+	return routes
+}
+
+// parseRoutes6 reads /proc/net/ipv6_route. Routes that lead everywhere, or to
+// half of it, are left out.
+func parseRoutes6(r io.Reader) []netip.Prefix {
+	var routes []netip.Prefix
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 {
+			continue
+		}
+		b, err := hex.DecodeString(fields[0])
+		ones, bad := strconv.ParseUint(fields[1], 16, 8)
+		addr, ok := netip.AddrFromSlice(b)
+		if err != nil || bad != nil || !ok || ones < 8 {
+			continue
+		}
+		routes = append(routes, netip.PrefixFrom(addr, int(ones)).Masked())
 	}
 	return routes
 }
