@@ -15,16 +15,17 @@ import (
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// addressFile holds the address that the node had at its last boot.
+// addressFile holds the addresses that the node had at its last boot, one in a
+// line.
 const addressFile = "/petri/address"
 
-// address repairs what kubeadm bound to the node's address, where the engine
-// gives it another one than at the last boot: as on a network on which it is
-// free to choose, which is kind's. petri's own clusters keep theirs. The new
-// address is written down last, so that a repair that was cut short is taken
-// up at the next boot.
+// address repairs what kubeadm bound to the node's addresses, where the engine
+// gives it others than at the last boot: as on a network on which it is free to
+// choose, which is kind's. petri's own clusters keep theirs. The new addresses
+// are written down last, so that a repair that was cut short is taken up at the
+// next boot.
 func address(ctx context.Context, m *Machine) error {
-	own, err := m.ownAddr()
+	own, err := m.ownAddrs()
 	if err != nil {
 		return err
 	}
@@ -32,16 +33,26 @@ func address(ctx context.Context, m *Machine) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	old, err := netip.ParseAddr(strings.TrimSpace(string(known)))
-	if err == nil && old != own {
-		if err := m.rebind(ctx, old, own); err != nil {
-			return fmt.Errorf("repair what was at %s: %w", old, err)
+	moved := map[netip.Addr]netip.Addr{}
+	var lines strings.Builder
+	for _, addr := range own {
+		fmt.Fprintln(&lines, addr)
+		for text := range strings.Lines(string(known)) {
+			old, err := netip.ParseAddr(strings.TrimSpace(text))
+			if err == nil && old != addr && old.Is4() == addr.Is4() {
+				moved[old] = addr
+			}
 		}
 	}
-	if old == own {
+	if len(moved) > 0 {
+		if err := m.rebind(ctx, moved); err != nil {
+			return fmt.Errorf("repair what was at other addresses (%v): %w", moved, err)
+		}
+	}
+	if lines.String() == string(known) {
 		return nil
 	}
-	return m.write(addressFile, own.String()+"\n")
+	return m.write(addressFile, lines.String())
 }
 
 // boundFiles name the node's address, and are kubeadm's input or the kubelet's.
@@ -66,11 +77,11 @@ var boundPhases = []struct {
 	{"etcd local", nil},
 }
 
-// rebind puts the new address in the place of the old one in what the node was
+// rebind puts new addresses in the place of old ones in what the node was
 // told, and on a control plane has kubeadm make the rest anew from that.
-func (m *Machine) rebind(ctx context.Context, old, own netip.Addr) error {
+func (m *Machine) rebind(ctx context.Context, moved map[netip.Addr]netip.Addr) error {
 	for _, path := range boundFiles {
-		if err := m.replaceAddr(path, old, own); err != nil {
+		if err := m.replaceAddrs(path, moved); err != nil {
 			return err
 		}
 	}
@@ -95,9 +106,15 @@ func (m *Machine) rebind(ctx context.Context, old, own netip.Addr) error {
 	return nil
 }
 
-// replaceAddr replaces an address in a file, and not those that begin or end
-// like it. A file that is not there is none that names it.
-func (m *Machine) replaceAddr(path string, old, own netip.Addr) error {
+// wholeAddr is as much as may belong to an address, of either family.
+var wholeAddr = regexp.MustCompile(`[0-9A-Za-z.:]+`)
+
+// port is a port after an IPv4 address.
+var port = regexp.MustCompile(`:[0-9]+$`)
+
+// replaceAddrs replaces addresses in a file, and not those that begin or end
+// like them. A file that is not there is none that names them.
+func (m *Machine) replaceAddrs(path string, moved map[netip.Addr]netip.Addr) error {
 	text, err := os.ReadFile(m.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -109,6 +126,24 @@ func (m *Machine) replaceAddr(path string, old, own netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	whole := regexp.MustCompile(`\b` + regexp.QuoteMeta(old.String()) + `\b`)
-	return os.WriteFile(m.path(path), whole.ReplaceAll(text, []byte(own.String())), info.Mode().Perm())
+	replaced := wholeAddr.ReplaceAllFunc(text, func(word []byte) []byte {
+		return replaceAddr(word, moved)
+	})
+	return os.WriteFile(m.path(path), replaced, info.Mode().Perm())
+}
+
+// replaceAddr replaces a word that is an address, with a port or without.
+func replaceAddr(word []byte, moved map[netip.Addr]netip.Addr) []byte {
+	if addr, err := netip.ParseAddr(string(word)); err == nil {
+		if own, ok := moved[addr]; ok {
+			return []byte(own.String())
+		}
+		return word
+	}
+	rest := port.Find(word)
+	addr, err := netip.ParseAddr(string(word[:len(word)-len(rest)]))
+	if own, ok := moved[addr]; ok && err == nil && addr.Is4() {
+		return append([]byte(own.String()), rest...)
+	}
+	return word
 }

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"testing"
 
@@ -92,5 +93,27 @@ func TestAddressOfWorker(t *testing.T) {
 	}
 	if commands := m.Runner.(*fakeRunner).commands; len(commands) > 0 {
 		t.Errorf("ran %q", commands)
+	}
+}
+
+// Addresses of both families may change; those that only look alike stay.
+func TestAddressesOfBothFamilies(t *testing.T) {
+	const conf = "advertiseAddress: %[2]s\nnode-ip: %[2]s,%[1]s\ncertSANs: [fd5a::20, fd5a::2:1, \"::1\"]\nserver: https://[%[2]s]:6443 https://%[1]s:6443\n"
+	text := func(v4, v6 string) string { return fmt.Sprintf(conf, v4, v6) }
+	m, _ := machine(t, map[string]string{
+		addressFile:                 "172.18.0.2\nfd5a::2\n",
+		nodeimage.KubeadmConfigPath: text("172.18.0.2", "fd5a::2"),
+	})
+	for _, now := range []struct{ v4, v6 string }{{"172.18.0.2", "fd5a::7"}, {"172.18.0.8", "fd5a::8"}, {"172.18.0.9", "fd5a::8"}} {
+		m.addrs = func() ([]net.Addr, error) {
+			return []net.Addr{addr("::1/128"), addr("fe80::1/64"), addr(now.v6 + "/64"), addr(now.v4 + "/16")}, nil
+		}
+		twice(t, m, address)
+		if got, want := read(t, m, nodeimage.KubeadmConfigPath), text(now.v4, now.v6); got != want {
+			t.Errorf("at %v kubeadm is told\n%s, want\n%s", now, got, want)
+		}
+		if got, want := read(t, m, addressFile), now.v4+"\n"+now.v6+"\n"; got != want {
+			t.Errorf("the addresses that are known are %q, want %q", got, want)
+		}
 	}
 }

@@ -197,6 +197,7 @@ func sysctls(_ context.Context, m *Machine) error {
 		// refusals of what has nowhere to go are ICMP messages, which the kernel
 		// holds back after a few: their senders would wait
 		{"net/ipv4/icmp_ratelimit", "0"},
+		{"net/ipv6/icmp/ratelimit", "0"},
 	} {
 		path := m.path("/proc/sys/" + s[0])
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +20,7 @@ import (
 
 // engineResolver is where Docker's own DNS server listens inside a container
 // on a user-defined network.
-var engineResolver = netip.MustParseAddr("127.0.0.11")
+var engineResolver = netip.MustParseAddr(nodeimage.EngineResolver)
 
 // resolver makes the engine's DNS server reachable from pods. It listens on a
 // loopback address of the node, which means another place inside a pod, and
@@ -27,6 +28,8 @@ var engineResolver = netip.MustParseAddr("127.0.0.11")
 // resolv.conf, and what is sent there goes on to the engine's server. At a
 // restart the engine may write the file anew or leave it as it was, while the
 // node gets another address and the server other ports: resolverMark tells.
+// Pods without IPv4 ask at the node's IPv6 address, where the unit
+// petri-resolver answers: rules cannot lead from one family to the other.
 //
 // The search domains are put in the place of the engine's at the same time.
 func resolver(ctx context.Context, m *Machine) error {
@@ -34,7 +37,7 @@ func resolver(ctx context.Context, m *Machine) error {
 	if err != nil {
 		return err
 	}
-	own, err := m.ownAddr()
+	own, err := m.ownAddrs()
 	if err != nil {
 		return err
 	}
@@ -42,8 +45,12 @@ func resolver(ctx context.Context, m *Machine) error {
 	if search, set := os.LookupEnv(nodeimage.EnvDNSSearch); set {
 		conf = replaceSearch(conf, search)
 	}
-	if replaced, ours := replaceResolver(conf, own); ours {
-		if err := m.passOnDNS(ctx, own); err != nil {
+	at, pass := own[0], m.passOnDNS
+	if len(own) > 1 && m.podsLackIPv4() {
+		at, pass = own[1], m.relayDNS
+	}
+	if replaced, ours := replaceResolver(conf, at); ours {
+		if err := pass(ctx, at); err != nil {
 			return err
 		}
 		conf = replaced
@@ -67,6 +74,17 @@ func (m *Machine) passOnDNS(ctx context.Context, own netip.Addr) error {
 	}
 	rules := resolverRules(own, udp, tcp)
 	return m.Runner.Run(ctx, exec.Cmd{Args: []string{"nft", "-f", "-"}, Stdin: strings.NewReader(rules)})
+}
+
+// podsLackIPv4 reports whether the cluster is one of IPv6 alone.
+func (m *Machine) podsLackIPv4() bool {
+	return m.Plan != nil && len(m.Plan.PodSubnets) > 0 &&
+		!slices.ContainsFunc(m.Plan.PodSubnets, func(text string) bool { return !strings.Contains(text, ":") })
+}
+
+// relayDNS has the unit petri-resolver answer at own.
+func (m *Machine) relayDNS(_ context.Context, own netip.Addr) error {
+	return m.write(nodeimage.ResolverPath, own.String()+"\n")
 }
 
 // replaceSearch puts search domains, with blanks between them, in the place of
@@ -159,23 +177,38 @@ func (m *Machine) boundPort(table string, addr netip.Addr) (uint16, error) {
 	return 0, fmt.Errorf("no socket on %s in %s", addr, table)
 }
 
-// ownAddr is the node's first IPv4 address that is not loopback.
-func (m *Machine) ownAddr() (netip.Addr, error) {
+// ownAddrs are the node's first addresses that others may know: one of IPv4,
+// and one of IPv6 where it has any.
+func (m *Machine) ownAddrs() ([]netip.Addr, error) {
 	list := m.addrs
 	if list == nil {
 		list = net.InterfaceAddrs
 	}
 	addrs, err := list()
 	if err != nil {
-		return netip.Addr{}, err
+		return nil, err
 	}
+	var own [2]netip.Addr // of IPv4, and of IPv6
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
-			return p.Addr(), nil
+		if err != nil || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		of := &own[0]
+		if p.Addr().Is6() {
+			of = &own[1]
+		}
+		if !of.IsValid() {
+			*of = p.Addr()
 		}
 	}
-	return netip.Addr{}, errors.New("the node has no IPv4 address")
+	if !own[0].IsValid() {
+		return nil, errors.New("the node has no IPv4 address")
+	}
+	if !own[1].IsValid() {
+		return own[:1], nil
+	}
+	return own[:], nil
 }
 
 // guard refuses packets for the cluster's own ranges until somebody serves

@@ -198,3 +198,29 @@ func TestGuard(t *testing.T) {
 		})
 	}
 }
+
+// Pods without IPv4 ask at the node's IPv6 address, where a program passes it
+// on: no rule could.
+func TestResolverOfPodsWithoutIPv4(t *testing.T) {
+	for name, test := range map[string]struct {
+		pods   []string
+		at     string
+		passed string // the address that the program answers at
+		rules  int
+	}{
+		"IPv6":          {[]string{"fd00:10:244::/56"}, "fd5a::2", "fd5a::2\n", 0},
+		"both families": {[]string{"10.244.0.0/16", "fd00:10:244::/56"}, "172.18.0.2", "", 2},
+		"IPv4":          {[]string{"10.244.0.0/16"}, "172.18.0.2", "", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _ := machine(t, sockets(engine53053, engine53053))
+			lay(t, m, map[string]string{"/etc/resolv.conf": engineConf})
+			m.Plan = &nodeimage.Plan{PodSubnets: test.pods}
+			m.addrs = func() ([]net.Addr, error) { return []net.Addr{addr("172.18.0.2/16"), addr("fd5a::2/64")}, nil }
+			twice(t, m, resolver)
+			diff(t, nodeConf(test.at), read(t, m, "/etc/resolv.conf"))
+			diff(t, test.passed, read(t, m, nodeimage.ResolverPath))
+			diff(t, test.rules, len(m.Runner.(*fakeRunner).commands))
+		})
+	}
+}

@@ -3,9 +3,11 @@ package bootstrap
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -76,7 +78,7 @@ func (c *controlPlane) superuserHere() (path string, remove func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	own := fmt.Sprintf("https://%s:%d", c.plan.Address, nodeimage.APIServerPort)
+	own := "https://" + net.JoinHostPort(c.plan.Address, strconv.Itoa(nodeimage.APIServerPort))
 	path = nodeimage.SuperAdminConfPath + ".here"
 	if err := os.WriteFile(c.path(path), bytes.ReplaceAll(data, []byte(super.Server), []byte(own)), 0o600); err != nil {
 		return "", nil, err

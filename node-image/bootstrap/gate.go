@@ -22,6 +22,7 @@ import (
 type gate struct {
 	listener net.Listener
 	runner   exec.Runner
+	table    string // which holds the rule that leads connections here
 	api      string
 	opened   chan struct{}
 	once     sync.Once
@@ -29,30 +30,31 @@ type gate struct {
 	drop     context.CancelFunc
 }
 
-// gateTable holds the rule that leads connections to the gate.
-const gateTable = "petri-gate"
-
 // holdConnections makes a gate before the API on the node's own address. Where
 // that cannot be done there is none: clients then try again by themselves.
 func (n *Node) holdConnections(ctx context.Context, plan nodeimage.Plan) *gate {
 	own, err := netip.ParseAddr(plan.Address)
-	if err != nil || !own.Is4() {
+	if err != nil {
 		return nil
+	}
+	family := "ip"
+	if own.Is6() {
+		family = "ip6"
 	}
 	listener, err := net.Listen("tcp", netip.AddrPortFrom(own, 0).String())
 	if err != nil {
 		return nil
 	}
-	g := newGate(ctx, listener, n.Runner, localAPI)
-	rules := fmt.Sprintf(`add table ip %[1]s
-delete table ip %[1]s
-table ip %[1]s {
+	g := newGate(ctx, listener, n.Runner, family+" petri-gate", localAPI)
+	rules := fmt.Sprintf(`add table %[1]s
+delete table %[1]s
+table %[1]s {
 	chain output {
 		type nat hook output priority -110; policy accept;
-		ip daddr %[2]s tcp dport %[3]d dnat ip to %[4]s
+		%[2]s daddr %[3]s tcp dport %[4]d dnat to %[5]s
 	}
 }
-`, gateTable, own, nodeimage.APIServerPort, listener.Addr())
+`, g.table, family, own, nodeimage.APIServerPort, listener.Addr())
 	if err := g.nft(ctx, rules); err != nil {
 		g.close(ctx)
 		return nil
@@ -60,8 +62,8 @@ table ip %[1]s {
 	return g
 }
 
-func newGate(ctx context.Context, listener net.Listener, runner exec.Runner, api string) *gate {
-	g := &gate{listener: listener, runner: runner, api: api, opened: make(chan struct{})}
+func newGate(ctx context.Context, listener net.Listener, runner exec.Runner, table, api string) *gate {
+	g := &gate{listener: listener, runner: runner, table: table, api: api, opened: make(chan struct{})}
 	g.conns, g.drop = context.WithCancel(context.WithoutCancel(ctx))
 	go g.accept()
 	return g
@@ -115,7 +117,7 @@ func (g *gate) open(ctx context.Context) {
 	g.once.Do(func() {
 		close(g.opened)
 		// without it the listener goes on passing connections until close
-		_ = g.nft(ctx, "add table ip "+gateTable+"\ndelete table ip "+gateTable+"\n")
+		_ = g.nft(ctx, "add table "+g.table+"\ndelete table "+g.table+"\n")
 	})
 }
 

@@ -58,7 +58,7 @@ func TestGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	runner := &nftRunner{}
-	g := newGate(t.Context(), listener, runner, echo(t))
+	g := newGate(t.Context(), listener, runner, "ip petri-gate", echo(t))
 	client, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -88,16 +88,18 @@ func TestGate(t *testing.T) {
 }
 
 func TestGateRules(t *testing.T) {
-	runner := &nftRunner{}
-	node := &Node{Runner: runner}
-	g := node.holdConnections(t.Context(), nodeimage.Plan{Address: "127.0.0.1"})
-	if g == nil {
-		t.Fatal("no gate")
-	}
-	defer g.close(t.Context())
-	want := "ip daddr 127.0.0.1 tcp dport 6443 dnat ip to " + g.listener.Addr().String()
-	if len(runner.loaded) != 1 || !strings.Contains(runner.loaded[0], want) {
-		t.Errorf("rules %q, want %q", runner.loaded, want)
+	for own, match := range map[string]string{"127.0.0.1": "ip daddr 127.0.0.1", "::1": "ip6 daddr ::1"} {
+		runner := &nftRunner{}
+		node := &Node{Runner: runner}
+		g := node.holdConnections(t.Context(), nodeimage.Plan{Address: own})
+		if g == nil {
+			t.Fatal("no gate")
+		}
+		defer g.close(t.Context())
+		want := match + " tcp dport 6443 dnat to " + g.listener.Addr().String()
+		if len(runner.loaded) != 1 || !strings.Contains(runner.loaded[0], want) {
+			t.Errorf("rules %q, want %q", runner.loaded, want)
+		}
 	}
 }
 

@@ -79,8 +79,12 @@ func (c *controlPlane) announceEtcdPeers(ctx context.Context) error {
 	}
 	defer c.Events.phase("node/etcd-members")()
 	pki := nodeimage.CertificatesDir + "/etcd/"
+	client := "https://127.0.0.1:2379"
+	if strings.Contains(c.plan.Address, ":") { // kubeadm takes the loopback of that family
+		client = "https://[::1]:2379"
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.plan.EtcdPeers)) {
-		err := exec.Run(ctx, c.Runner, "etcdctl", "--endpoints=https://127.0.0.1:2379",
+		err := exec.Run(ctx, c.Runner, "etcdctl", "--endpoints="+client,
 			"--cacert="+pki+"ca.crt", "--cert="+pki+"healthcheck-client.crt", "--key="+pki+"healthcheck-client.key",
 			"member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdPeers[name])
 		if err != nil {

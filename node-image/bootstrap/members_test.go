@@ -47,8 +47,19 @@ func severalPlan() nodeimage.Plan {
 // to join, and what only the superuser may do goes to the node's own API
 // server, which the balancer does not yet lead to.
 func TestInitOfSeveral(t *testing.T) {
+	testInitOfSeveral(t, "10.201.0.2", "https://10.201.0.2:6443", "https://127.0.0.1:2379")
+}
+
+// In a cluster of IPv6 etcd listens on the loopback of that family.
+func TestInitOfSeveralOfIPv6(t *testing.T) {
+	testInitOfSeveral(t, "fd5a::2", "https://[fd5a::2]:6443", "https://[::1]:2379")
+}
+
+func testInitOfSeveral(t *testing.T, address, server, etcd string) {
 	synctest.Test(t, func(t *testing.T) {
-		node, fake, sent := initNode(t, severalPlan(), "")
+		plan := severalPlan()
+		plan.Address = address
+		node, fake, sent := initNode(t, plan, "")
 		node.probe = answers(map[apiState]time.Duration{apiAnswers: time.Second, apiReady: 2 * time.Second})
 		const here = nodeimage.SuperAdminConfPath + ".here"
 		fake.onKubeadm = func(_ context.Context, cmd exec.Cmd, phases []string) error {
@@ -59,7 +70,7 @@ func TestInitOfSeveral(t *testing.T) {
 				t.Errorf("command %q", cmd.Args)
 			}
 			data, err := os.ReadFile(node.path(here))
-			diff(t, strings.ReplaceAll(kubeconfigOf("super"), "https://a:6443", "https://10.201.0.2:6443"), string(data))
+			diff(t, strings.ReplaceAll(kubeconfigOf("super"), "https://a:6443", server), string(data))
 			return err
 		}
 		if err := node.Init(t.Context()); err != nil {
@@ -68,7 +79,7 @@ func TestInitOfSeveral(t *testing.T) {
 		if _, err := os.Stat(node.path(here)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the superuser's credentials are left: %v", err)
 		}
-		const tls = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt" +
+		tls := "etcdctl --endpoints=" + etcd + " --cacert=/etc/kubernetes/pki/etcd/ca.crt" +
 			" --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key"
 		members := slices.DeleteFunc(slices.Clone(fake.commands), func(c string) bool { return !strings.HasPrefix(c, "etcdctl") })
 		diff(t, []string{

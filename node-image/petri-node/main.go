@@ -1,7 +1,7 @@
 // Command petri-node is the one program of petri's own in a node: called as
 // "entrypoint" it boots the node and becomes the init system; its other
 // commands bootstrap Kubernetes, prepare cgroups, start or change the balancer,
-// and end pods at shutdown. It wires packages together and decides nothing.
+// pass DNS on, and end pods at shutdown. It wires packages together and decides nothing.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -17,8 +18,10 @@ import (
 	"github.com/petri-cluster/petri/node-image/balancer"
 	"github.com/petri-cluster/petri/node-image/boot"
 	"github.com/petri-cluster/petri/node-image/bootstrap"
+	"github.com/petri-cluster/petri/node-image/resolver"
 	"github.com/petri-cluster/petri/node-image/shutdown"
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 func main() {
@@ -31,7 +34,7 @@ func main() {
 }
 
 const usage = "usage: entrypoint INIT [ARG...] | petri-node init | petri-node certificates | petri-node join <INPUT | " +
-	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node kubelet-cgroup | petri-node shutdown"
+	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node kubelet-cgroup | petri-node shutdown"
 
 func run(ctx context.Context, name string, args []string) error {
 	if name == "entrypoint" {
@@ -56,6 +59,12 @@ func run(ctx context.Context, name string, args []string) error {
 		return balancer.Serve(os.Stdout)
 	case "balance":
 		return (&balancer.Node{Root: "/", Runner: exec.Host{}, Signal: syscall.Kill}).Change(ctx, os.Stdin)
+	case "resolver":
+		listen, err := resolver.ReadListen(nodeimage.ResolverPath)
+		if err != nil {
+			return err
+		}
+		return resolver.Relay{Listen: listen, Server: net.JoinHostPort(nodeimage.EngineResolver, "53")}.Serve(ctx)
 	case "kubelet-cgroup":
 		return boot.KubeletCgroup("/")
 	case "shutdown":

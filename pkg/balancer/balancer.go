@@ -17,19 +17,24 @@ import (
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// Backend is a control plane.
+// Backend is a control plane. Its address is of IPv4, which all nodes have: an
+// API server listens on both families.
 type Backend struct {
 	Name string // of the node
 	Addr netip.Addr
 }
 
 // Config is the configuration of the balancer in a node of a role, over
-// control planes in their order. A load balancer listens on all addresses, any
-// other node on its loopback alone.
-func Config(role string, backends []Backend) ([]byte, error) {
+// control planes in their order. A load balancer listens on all addresses, of
+// IPv6 too where it has one; any other node on its loopback alone.
+func Config(role string, v6 bool, backends []Backend) ([]byte, error) {
 	listen := []string{fmt.Sprintf("127.0.0.1:%d", nodeimage.BalancerPort)}
 	if role == nodeimage.RoleLoadBalancer {
-		listen = []string{fmt.Sprintf("*:%d", nodeimage.APIServerPort), fmt.Sprintf("*:%d", nodeimage.BalancerPort)}
+		everywhere := "*:%d"
+		if v6 {
+			everywhere = "[::]:%d v4v6"
+		}
+		listen = []string{fmt.Sprintf(everywhere, nodeimage.APIServerPort), fmt.Sprintf(everywhere, nodeimage.BalancerPort)}
 	}
 	type server struct{ Name, Address string }
 	var servers []server
@@ -97,7 +102,7 @@ backend control-planes
 // for five minutes. The node must run; a balancer that has stopped in it takes
 // the change up when it starts.
 func Update(ctx context.Context, n node.Node, backends []Backend) error {
-	conf, err := Config(n.Role, backends)
+	conf, err := Config(n.Role, n.Addr(true).IsValid(), backends)
 	if err != nil {
 		return err
 	}

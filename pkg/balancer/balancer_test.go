@@ -29,8 +29,15 @@ func three() []Backend {
 }
 
 func TestConfig(t *testing.T) {
-	for file, role := range map[string]string{"load-balancer.cfg": nodeimage.RoleLoadBalancer, "node.cfg": nodeimage.RoleWorker} {
-		got, err := Config(role, three())
+	for file, test := range map[string]struct {
+		role string
+		v6   bool
+	}{
+		"load-balancer.cfg":      {nodeimage.RoleLoadBalancer, false},
+		"load-balancer-ipv6.cfg": {nodeimage.RoleLoadBalancer, true},
+		"node.cfg":               {nodeimage.RoleWorker, true},
+	} {
+		got, err := Config(test.role, test.v6, three())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +58,7 @@ func TestConfig(t *testing.T) {
 }
 
 func TestConfigOfIPv6(t *testing.T) {
-	got, err := Config(nodeimage.RoleWorker, []Backend{{"a", netip.MustParseAddr("fd00::2")}})
+	got, err := Config(nodeimage.RoleWorker, false, []Backend{{"a", netip.MustParseAddr("fd00::2")}})
 	if err != nil || !strings.Contains(string(got), "server a [fd00::2]:6443\n") {
 		t.Errorf("%v\n%s", err, got)
 	}
@@ -76,7 +83,7 @@ func TestUpdate(t *testing.T) {
 	if err := Update(t.Context(), n, three()); err != nil {
 		t.Fatal(err)
 	}
-	want, err := Config(nodeimage.RoleWorker, three())
+	want, err := Config(nodeimage.RoleWorker, false, three())
 	if err != nil || r.stdin != string(want) {
 		t.Errorf("it was told %q, %v", r.stdin, err)
 	}

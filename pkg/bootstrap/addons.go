@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -134,7 +135,7 @@ func (e *Env) defaultCNI() ([]byte, error) {
 		return nil, fmt.Errorf("%s of the node image: %w", nodeimage.CNIManifestPath, err)
 	}
 	var out bytes.Buffer
-	err = t.Execute(&out, struct{ PodSubnet string }{e.Config.Networking.PodSubnet.String()})
+	err = t.Execute(&out, struct{ PodSubnet string }{config.Joined(e.Config.Networking.PodSubnets)})
 	if err != nil {
 		return nil, fmt.Errorf("%s of the node image: %w", nodeimage.CNIManifestPath, err)
 	}
@@ -150,7 +151,7 @@ func (e *Env) patchCNI(manifest []byte) ([]byte, error) {
 	}
 	return kube.SetEnv(objects, "DaemonSet", map[string]string{
 		"CONTROL_PLANE_ENDPOINT": e.controlPlaneEndpoint(),
-		"SERVICE_SUBNET":         e.Config.Networking.ServiceSubnet.String(),
+		"SERVICE_SUBNET":         config.Joined(e.Config.Networking.ServiceSubnets),
 	})
 }
 

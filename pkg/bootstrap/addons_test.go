@@ -27,9 +27,9 @@ func cniEnv(cni string) *Env {
 		Name:  "dev",
 		Nodes: []config.Node{{Name: "dev-control-plane", Role: nodeimage.RoleControlPlane}},
 		Networking: config.Networking{
-			CNI:           cni,
-			PodSubnet:     netip.MustParsePrefix("10.1.0.0/16"),
-			ServiceSubnet: netip.MustParsePrefix("10.2.0.0/16"),
+			CNI:            cni,
+			PodSubnets:     []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd01::/56")},
+			ServiceSubnets: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16"), netip.MustParsePrefix("fd02::/112")},
 		},
 	}}
 	e.manifests.put(nodeimage.CNIManifestPath, clustertest.CNIManifest)
@@ -49,9 +49,9 @@ func TestDefaultCNI(t *testing.T) {
 	spec := objects[0].Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
 	got := spec["containers"].([]any)[0].(map[string]any)["env"]
 	want := []any{
-		map[string]any{"name": "POD_SUBNET", "value": "10.1.0.0/16"},
+		map[string]any{"name": "POD_SUBNET", "value": "10.1.0.0/16,fd01::/56"},
 		map[string]any{"name": "CONTROL_PLANE_ENDPOINT", "value": "dev-control-plane:6443"},
-		map[string]any{"name": "SERVICE_SUBNET", "value": "10.2.0.0/16"},
+		map[string]any{"name": "SERVICE_SUBNET", "value": "10.2.0.0/16,fd02::/112"},
 	}
 	if diff := cmp.Diff(any(want), got); diff != "" {
 		t.Errorf("environment of the agent (-want +got):\n%s", diff)

@@ -1,8 +1,8 @@
 package bootstrap
 
 import (
-	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 
 	"github.com/petri-cluster/petri/pkg/balancer"
@@ -51,9 +51,9 @@ func (e *Env) balancerFiles(at provider.Placement) ([]provider.File, error) {
 	}
 	var backends []balancer.Backend
 	for _, n := range e.Config.ControlPlanes() {
-		backends = append(backends, balancer.Backend{Name: n.Name, Addr: at.Nodes[n.Name]})
+		backends = append(backends, balancer.Backend{Name: n.Name, Addr: at.Nodes[n.Name].Of(false)})
 	}
-	conf, err := balancer.Config(at.Node.Role, backends)
+	conf, err := balancer.Config(at.Node.Role, at.Addrs.Of(true).IsValid(), backends)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (e *Env) balancerFiles(at provider.Placement) ([]provider.File, error) {
 func (e *Env) etcdPeers(at provider.Placement) map[string]string {
 	peers := map[string]string{}
 	for _, n := range e.Config.ControlPlanes()[1:] {
-		peers[n.Name] = fmt.Sprintf("https://%s:%d", at.Nodes[n.Name], etcdPeerPort)
+		peers[n.Name] = "https://" + netip.AddrPortFrom(e.primary(at.Nodes[n.Name]), etcdPeerPort).String()
 	}
 	return peers
 }
@@ -77,7 +77,9 @@ const etcdPeerPort = 2380
 func (e *Env) certSANs(at provider.Placement) []string {
 	sans := []string{at.Endpoint.Addr().String()}
 	if e.balanced() {
-		sans = append(sans, at.Nodes[e.endpointName()].String())
+		for _, addr := range e.used(at.Nodes[e.endpointName()]) {
+			sans = append(sans, addr.String())
+		}
 	}
 	return sans
 }

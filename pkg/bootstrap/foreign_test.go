@@ -9,6 +9,7 @@ import (
 
 	"github.com/petri-cluster/petri/pkg/cluster/clustertest"
 	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/progress"
 	"github.com/petri-cluster/petri/pkg/provider"
@@ -49,8 +50,8 @@ func TestForeignNode(t *testing.T) {
 	if nodes[0].BootFirst || !nodes[1].BootFirst {
 		t.Errorf("commands wait for the boot of the first node: %v, of the second: %v", nodes[0].BootFirst, nodes[1].BootFirst)
 	}
-	at := provider.Placement{Addr: netip.MustParseAddr("10.201.0.3"), Nodes: map[string]netip.Addr{
-		nodes[0].Name: netip.MustParseAddr("10.201.0.2"), nodes[1].Name: netip.MustParseAddr("10.201.0.3"),
+	at := provider.Placement{Addrs: node.Addrs{netip.MustParseAddr("10.201.0.3")}, Nodes: map[string]node.Addrs{
+		nodes[0].Name: {netip.MustParseAddr("10.201.0.2")}, nodes[1].Name: {netip.MustParseAddr("10.201.0.3")},
 	}, Endpoint: netip.MustParseAddrPort("127.0.0.1:40000")}
 	for i, foreign := range []bool{false, true} {
 		at.Node = nodes[i]

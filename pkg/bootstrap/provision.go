@@ -41,8 +41,9 @@ func (e *Env) spec() provider.Spec {
 	spec := provider.Spec{
 		Cluster: e.Config.Name,
 		Network: e.Network,
-		Subnet:  net.NodeSubnet,
-		Avoid:   []netip.Prefix{net.PodSubnet, net.ServiceSubnet},
+		Subnets: net.NodeSubnets,
+		Avoid:   slices.Concat(net.PodSubnets, net.ServiceSubnets),
+		IPv6:    net.IPv6(),
 		API:     provider.Publish{Address: net.APIServerAddress.String(), Port: net.APIServerPort},
 		Labels:  e.Labels,
 		Files:   e.files,
@@ -141,9 +142,9 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		Cluster:               e.Config.Name,
 		Name:                  n.Name,
 		Role:                  n.Role,
-		Address:               at.Addr.String(),
-		PodSubnets:            []string{net.PodSubnet.String()},
-		ServiceSubnets:        []string{net.ServiceSubnet.String()},
+		Address:               e.primary(at.Addrs).String(),
+		PodSubnets:            texts(net.PodSubnets),
+		ServiceSubnets:        texts(net.ServiceSubnets),
 		Foreign:               e.isForeign(n),
 		IgnorePreflight:       ignoredPreflight,
 		ContainerdPatches:     e.Config.ContainerdPatches,
@@ -151,13 +152,15 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 	}
 	first := e.Config.ControlPlanes()[0].Name
 	if n.Name == first && !plan.Foreign && net.CNI == "default" && !bytes.Contains(kubeadmConfig, []byte("node-cidr")) {
-		plan.PodRanges = []string{firstRange(net.PodSubnet).String()}
+		for _, pods := range net.PodSubnets {
+			plan.PodRanges = append(plan.PodRanges, firstRange(pods).String())
+		}
 	}
 	// with ipvs the address belongs to kube-proxy's own interface: what is sent
 	// there must not be translated before it arrives
 	if net.KubeProxyMode != "none" && !bytes.Contains(kubeadmConfig, []byte("\nmode: ipvs\n")) {
-		plan.APIService = net.ServiceSubnet.Masked().Addr().Next().String()
-		plan.APIServer = at.Nodes[first].String()
+		plan.APIService = net.ServiceSubnets[0].Masked().Addr().Next().String()
+		plan.APIServer = e.primary(at.Nodes[first]).String()
 	}
 	if e.balanced() {
 		plan.Balanced = e.endpointName()
@@ -166,6 +169,27 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		plan.EtcdPeers = e.etcdPeers(at)
 	}
 	return plan
+}
+
+// used are the addresses of a node that the cluster uses, its primary family's
+// first.
+func (e *Env) used(addrs node.Addrs) []netip.Addr {
+	var out []netip.Addr
+	for _, services := range e.Config.Networking.ServiceSubnets {
+		out = append(out, addrs.Of(services.Addr().Is6()))
+	}
+	return out
+}
+
+// primary is the address by which a node is known first.
+func (e *Env) primary(addrs node.Addrs) netip.Addr { return e.used(addrs)[0] }
+
+func texts(ranges []netip.Prefix) []string {
+	var out []string
+	for _, r := range ranges {
+		out = append(out, r.String())
+	}
+	return out
 }
 
 // firstRange is what the controller-manager gives to the first node that is
@@ -205,7 +229,7 @@ func (e *Env) kubeadmConfig(n config.Node, at provider.Placement) ([]byte, error
 		Cluster:              e.Config,
 		Node:                 n,
 		KubernetesVersion:    version,
-		Address:              at.Addr,
+		Addresses:            e.used(at.Addrs),
 		ControlPlaneEndpoint: e.controlPlaneEndpoint(),
 		CertSANs:             e.certSANs(at),
 		Token:                e.token,

@@ -3,11 +3,13 @@ package bootstrap
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
 )
@@ -16,19 +18,21 @@ import (
 // machines are.
 func several(kubernetes string) (*Env, provider.Placement) {
 	c := &config.Cluster{Name: "a"}
-	at := provider.Placement{Nodes: map[string]netip.Addr{}, Endpoint: netip.MustParseAddrPort("127.0.0.1:40001")}
-	addr := netip.MustParseAddr("172.18.0.1")
+	c.Networking.ServiceSubnets = prefixes("10.96.0.0/16")
+	at := provider.Placement{Nodes: map[string]node.Addrs{}, Endpoint: netip.MustParseAddrPort("127.0.0.1:40001")}
+	addr, addr6 := netip.MustParseAddr("172.18.0.1"), netip.MustParseAddr("fd5a::1")
 	for _, n := range []config.Node{
 		{Name: "a-control-plane", Role: nodeimage.RoleControlPlane, Image: "img"},
 		{Name: "a-control-plane2", Role: nodeimage.RoleControlPlane, Image: "other"},
 		{Name: "a-control-plane3", Role: nodeimage.RoleControlPlane, Image: "img"},
 		{Name: "a-worker", Role: nodeimage.RoleWorker, Image: "img"},
 	} {
-		addr = addr.Next()
-		at.Nodes[n.Name] = addr
+		addr, addr6 = addr.Next(), addr6.Next()
+		at.Nodes[n.Name] = node.Addrs{addr, addr6}
 		c.Nodes = append(c.Nodes, n)
 	}
-	at.Nodes["a-external-load-balancer"] = addr.Next()
+	at.Nodes["a-external-load-balancer"] = node.Addrs{addr.Next(), addr6.Next()}
+	at.Addrs = at.Nodes["a-control-plane"]
 	return &Env{Config: c, versions: map[string]string{"img": kubernetes}}, at
 }
 
@@ -67,6 +71,44 @@ func TestSeveralControlPlanes(t *testing.T) {
 	}
 }
 
+// Members of etcd and the load balancer are named as kubeadm names them in a
+// cluster of IPv6, in brackets where a port follows.
+func TestSeveralControlPlanesOfIPv6(t *testing.T) {
+	env, at := several("v1.36.3")
+	env.Config.Networking.ServiceSubnets = prefixes("fd00:10:96::/112")
+	if diff := cmp.Diff([]string{"127.0.0.1", "fd5a::6"}, env.certSANs(at)); diff != "" {
+		t.Errorf("names of the API (-want +got):\n%s", diff)
+	}
+	plan := env.plan(env.Config.Nodes[0], at, nil)
+	if plan.Address != "fd5a::2" || plan.EtcdPeers["a-control-plane2"] != "https://[fd5a::3]:2380" {
+		t.Errorf("plan %+v", plan)
+	}
+	at.Node.Role = nodeimage.RoleLoadBalancer
+	files, err := env.files(at)
+	if err != nil || !strings.Contains(string(files[0].Data), "bind [::]:6443 v4v6\n") {
+		t.Errorf("%v: the load balancer's configuration is %s", err, files[0].Data)
+	}
+}
+
+// Where nodes are is asked for by the families of the cluster.
+func TestSpecOfFamilies(t *testing.T) {
+	env, _ := several("v1.36.3")
+	for family, want := range map[string]bool{"ipv4": false, "ipv6": true, "dual": true} {
+		env.Config.Networking.IPFamily = family
+		if got := env.spec().IPv6; got != want {
+			t.Errorf("%s: IPv6 is asked for: %v", family, got)
+		}
+	}
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
+		out = append(out, netip.MustParsePrefix(text))
+	}
+	return out
+}
+
 // TestOneLearnerAtATime: the etcd of an older Kubernetes takes no more.
 func TestOneLearnerAtATime(t *testing.T) {
 	env, at := several("v1.33.6")
@@ -97,8 +139,8 @@ func TestPlan(t *testing.T) {
 			{Name: "a-control-plane", Role: nodeimage.RoleControlPlane}, {Name: "a-worker", Role: nodeimage.RoleWorker},
 		}}
 		c.Networking.CNI, c.Networking.KubeProxyMode = "default", "nftables"
-		c.Networking.PodSubnet = netip.MustParsePrefix("10.244.0.0/16")
-		c.Networking.ServiceSubnet = netip.MustParsePrefix("10.96.0.0/16")
+		c.Networking.PodSubnets = prefixes("10.244.0.0/16")
+		c.Networking.ServiceSubnets = prefixes("10.96.0.0/16")
 		return c
 	}
 	type known struct {
@@ -116,6 +158,18 @@ func TestPlan(t *testing.T) {
 		"other ranges":  {nil, 0, "- name: node-cidr-mask-size\n  value: \"25\"\n", known{nil, "10.96.0.1", "172.18.0.2"}},
 		"other CNI":     {func(c *config.Cluster) { c.Networking.CNI = "flannel.yaml" }, 0, "", known{nil, "10.96.0.1", "172.18.0.2"}},
 		"IPVS":          {nil, 0, "kind: KubeProxyConfiguration\nmode: ipvs\n", known{[]string{"10.244.0.0/24"}, "", ""}},
+		"both families": {func(c *config.Cluster) {
+			c.Networking.PodSubnets = prefixes("10.244.0.0/16", "fd00:10:244::/56")
+			c.Networking.ServiceSubnets = prefixes("10.96.0.0/16", "fd00:10:96::/112")
+		}, 0, "", known{[]string{"10.244.0.0/24", "fd00:10:244::/64"}, "10.96.0.1", "172.18.0.2"}},
+		"IPv6 first": {func(c *config.Cluster) {
+			c.Networking.PodSubnets = prefixes("fd00:10:244::/56", "10.244.0.0/16")
+			c.Networking.ServiceSubnets = prefixes("fd00:10:96::/112", "10.96.0.0/16")
+		}, 1, "", known{nil, "fd00:10:96::1", "fd5a::2"}},
+		"IPv6 alone": {func(c *config.Cluster) {
+			c.Networking.PodSubnets = prefixes("fd00:10:244::/56")
+			c.Networking.ServiceSubnets = prefixes("fd00:10:96::/112")
+		}, 0, "", known{[]string{"fd00:10:244::/64"}, "fd00:10:96::1", "fd5a::2"}},
 		"no kube-proxy": {func(c *config.Cluster) { c.Networking.KubeProxyMode = "none" }, 0, "", known{[]string{"10.244.0.0/24"}, "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,9 +177,9 @@ func TestPlan(t *testing.T) {
 			if test.change != nil {
 				test.change(c)
 			}
-			addr := netip.MustParseAddr("172.18.0.3")
-			at := provider.Placement{Addr: addr, Nodes: map[string]netip.Addr{
-				"a-control-plane": netip.MustParseAddr("172.18.0.2"), "a-worker": addr,
+			own := node.Addrs{netip.MustParseAddr("172.18.0.3"), netip.MustParseAddr("fd5a::3")}
+			at := provider.Placement{Addrs: own, Nodes: map[string]node.Addrs{
+				"a-control-plane": {netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("fd5a::2")}, "a-worker": own,
 			}}
 			plan := (&Env{Config: c}).plan(c.Nodes[test.node], at, []byte(test.conf))
 			if diff := cmp.Diff(test.want, known{plan.PodRanges, plan.APIService, plan.APIServer}); diff != "" {

@@ -212,7 +212,7 @@ func TestBalance(t *testing.T) {
 	}
 	for role, name := range map[string]string{nodeimage.RoleLoadBalancer: loadBalancer, nodeimage.RoleWorker: "dev-worker"} {
 		f, _ := s.File(name, nodeimage.BalancerPath)
-		conf, err := balancer.Config(role, []balancer.Backend{
+		conf, err := balancer.Config(role, false, []balancer.Backend{
 			{Name: "dev-control-plane", Addr: netip.MustParseAddr("10.201.0.2")},
 			{Name: "dev-control-plane2", Addr: netip.MustParseAddr("10.201.0.3")},
 			{Name: "dev-control-plane3", Addr: netip.MustParseAddr("10.201.0.4")},

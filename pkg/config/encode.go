@@ -41,12 +41,10 @@ func Encode(c *Cluster) ([]byte, error) {
 
 func encodeNetworking(n Networking) v1alpha1.Networking {
 	out := v1alpha1.Networking{
-		PodSubnet: n.PodSubnet.String(), ServiceSubnet: n.ServiceSubnet.String(), DNSDomain: n.DNSDomain,
+		IPFamily: n.IPFamily, PodSubnet: Joined(n.PodSubnets), ServiceSubnet: Joined(n.ServiceSubnets),
+		NodeSubnet: Joined(n.NodeSubnets), DNSDomain: n.DNSDomain,
 		APIServerAddress: n.APIServerAddress.String(), APIServerPort: int(n.APIServerPort),
 		KubeProxyMode: n.KubeProxyMode, CNI: n.CNI,
-	}
-	if n.NodeSubnet.IsValid() {
-		out.NodeSubnet = n.NodeSubnet.String()
 	}
 	if n.DNSSearch != nil {
 		out.DNSSearch = &n.DNSSearch

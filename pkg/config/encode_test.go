@@ -56,6 +56,7 @@ networking:
   apiServerAddress: 127.0.0.1
   cni: default
   dnsDomain: cluster.local
+  ipFamily: ipv4
   kubeProxyMode: nftables
   podSubnet: 10.244.0.0/16
   serviceSubnet: 10.96.0.0/16

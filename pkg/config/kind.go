@@ -45,6 +45,9 @@ type kindFile struct {
 func (k kindFile) networking() v1alpha1.Networking {
 	in := k.Networking
 	out := v1alpha1.Networking{
+		IPFamily:         in.IPFamily,
+		PodSubnet:        maskedText(in.PodSubnet),
+		ServiceSubnet:    maskedText(in.ServiceSubnet),
 		APIServerAddress: in.APIServerAddress,
 		APIServerPort:    k.port("networking.apiServerPort", in.APIServerPort),
 		KubeProxyMode:    cmp.Or(in.KubeProxyMode, "iptables"),
@@ -53,24 +56,19 @@ func (k kindFile) networking() v1alpha1.Networking {
 	if in.DisableDefaultCNI {
 		out.CNI = "none"
 	}
-	switch in.IPFamily {
-	case "", "ipv4":
-		out.PodSubnet, out.ServiceSubnet = maskedText(in.PodSubnet), maskedText(in.ServiceSubnet)
-	case "ipv6", "dual":
-		k.p.add("networking.ipFamily", "%s is not supported: petri's networks are IPv4 only", in.IPFamily)
-	default:
-		k.p.add("networking.ipFamily", "%q is not one of ipv4, ipv6, dual", in.IPFamily)
-	}
 	return out
 }
 
-// maskedText leaves out the bits of a range beyond its length, which kind
+// maskedText leaves out the bits of ranges beyond their lengths, which kind
 // does not mind. What is no range is left to be refused.
 func maskedText(text string) string {
-	if prefix, err := netip.ParsePrefix(text); err == nil {
-		return prefix.Masked().String()
+	ranges := strings.Split(text, ",")
+	for i, one := range ranges {
+		if prefix, err := netip.ParsePrefix(one); err == nil {
+			ranges[i] = prefix.Masked().String()
+		}
 	}
-	return text
+	return strings.Join(ranges, ",")
 }
 
 // port is a port of the host in petri's words. Where kind would leave it to the
@@ -101,11 +99,19 @@ func (k kindFile) node(path string, in kindv1alpha4.Node, joins bool) v1alpha1.N
 		out.ExtraPortMappings = append(out.ExtraPortMappings, v1alpha1.PortMapping{
 			ContainerPort: m.ContainerPort,
 			HostPort:      k.port(index(path+".extraPortMappings", i)+".hostPort", m.HostPort),
-			ListenAddress: cmp.Or(m.ListenAddress, "0.0.0.0"),
+			ListenAddress: cmp.Or(m.ListenAddress, k.everywhere()),
 			Protocol:      m.Protocol,
 		})
 	}
 	return out
+}
+
+// everywhere is where kind publishes a port that has no address of its own.
+func (k kindFile) everywhere() string {
+	if k.Networking.IPFamily == ipv6 {
+		return "::"
+	}
+	return "0.0.0.0"
 }
 
 // patches are merge patches, one document each. kind passes over those that

@@ -99,7 +99,7 @@ func TestKindEveryField(t *testing.T) {
 
 		ContainerdJSONPatches: []string{`[{"op": "remove", "path": "/oom_score"}]`},
 		Networking: config.Networking{
-			PodSubnet: netip.MustParsePrefix("10.10.0.0/16"), ServiceSubnet: netip.MustParsePrefix("10.20.0.0/16"),
+			IPFamily: "ipv4", PodSubnets: prefixes("10.10.0.0/16"), ServiceSubnets: prefixes("10.20.0.0/16"),
 			DNSDomain: "cluster.local", APIServerAddress: netip.IPv4Unspecified(), APIServerPort: 6443,
 			KubeProxyMode: "ipvs", DNSSearch: []string{}, CNI: "none",
 		},
@@ -140,10 +140,10 @@ var kindProblems = map[string]struct{ text, want string }{
 	"name":              {"name: Dev", `3:7: name: "Dev" must be`},
 	"role":              {"nodes: [{}, {role: external-load-balancer}]", `"external-load-balancer" is not a role`},
 	"no control plane":  {"nodes: [{role: worker}]", `there must be at least one control-plane`},
-	"ipv6":              {"networking:\n  ipFamily: ipv6\n  podSubnet: fd00:10:244::/56", `4:13: networking.ipFamily: ipv6 is not supported: petri's networks are IPv4 only`},
-	"dual":              {"networking: {ipFamily: dual, podSubnet: \"10.244.0.0/16,fd00:10:244::/56\"}", `networking.ipFamily: dual is not supported`},
+	"ipv6":              {"networking:\n  ipFamily: ipv6\n  podSubnet: 10.244.0.0/16", `5:14: networking.podSubnet: must be one IPv6 range such as fd00:10:244::/56 with ipFamily: ipv6, and is "10.244.0.0/16"`},
+	"dual":              {"networking: {ipFamily: dual, podSubnet: 10.244.0.0/16}", `networking.podSubnet: must be one IPv4 and one IPv6 range with a comma between`},
 	"family":            {"networking: {ipFamily: IPv4}", `networking.ipFamily: "IPv4" is not one of ipv4, ipv6, dual`},
-	"podSubnet":         {"networking: {podSubnet: fd00::/56}", `networking.podSubnet: must be an IPv4 range`},
+	"podSubnet":         {"networking: {podSubnet: fd00::/56}", `networking.podSubnet: must be one IPv4 range such as 10.244.0.0/16 with ipFamily: ipv4, and is "fd00::/56"`},
 	"kubeProxyMode":     {"networking: {kubeProxyMode: userspace}", `networking.kubeProxyMode: "userspace" is not one of`},
 	"apiServerPort":     {"networking: {apiServerPort: -2}", `networking.apiServerPort: must be from 0 to 65535, and is -2`},
 	"hostPort":          {"nodes: [{extraPortMappings: [{containerPort: 1, hostPort: 65536}]}]", `3:59: nodes[0].extraPortMappings[0].hostPort: must be from 0 to 65535`},

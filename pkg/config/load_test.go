@@ -32,13 +32,21 @@ func load(t *testing.T, text string, opts config.Options) *config.Cluster {
 	return c
 }
 
+func prefixes(texts ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
+		out = append(out, netip.MustParsePrefix(text))
+	}
+	return out
+}
+
 // defaults is the cluster of an empty file.
 func defaults() *config.Cluster {
 	return &config.Cluster{
 		Name:  "petri",
 		Nodes: []config.Node{{Name: "petri-control-plane", Role: "control-plane", Image: "petri/node:default"}},
 		Networking: config.Networking{
-			PodSubnet: netip.MustParsePrefix("10.244.0.0/16"), ServiceSubnet: netip.MustParsePrefix("10.96.0.0/16"),
+			IPFamily: "ipv4", PodSubnets: prefixes("10.244.0.0/16"), ServiceSubnets: prefixes("10.96.0.0/16"),
 			DNSDomain: "cluster.local", APIServerAddress: netip.MustParseAddr("127.0.0.1"),
 			KubeProxyMode: "nftables", CNI: "default",
 		},
@@ -154,7 +162,7 @@ func richCluster(dir string) *config.Cluster {
 			{APIVersion: "kubeadm.k8s.io/v1beta4", Kind: "ClusterConfiguration", YAML: "apiVersion: kubeadm.k8s.io/v1beta4\ncertificatesDir: /etc/kubernetes/pki\nkind: ClusterConfiguration\n"},
 		},
 		Networking: config.Networking{
-			PodSubnet: netip.MustParsePrefix("10.10.0.0/16"), ServiceSubnet: netip.MustParsePrefix("10.20.0.0/16"), NodeSubnet: netip.MustParsePrefix("10.201.7.0/24"),
+			IPFamily: "ipv4", PodSubnets: prefixes("10.10.0.0/16"), ServiceSubnets: prefixes("10.20.0.0/16"), NodeSubnets: prefixes("10.201.7.0/24"),
 			DNSDomain: "dev.internal", APIServerAddress: netip.IPv4Unspecified(), APIServerPort: 6443,
 			KubeProxyMode: "iptables", DNSSearch: []string{"a.example", "b.example."}, CNI: filepath.Join(dir, "calico.yaml"),
 		},
@@ -301,8 +309,51 @@ func TestNetworkingThatFits(t *testing.T) {
 		"IPVS":            "networking: {kubeProxyMode: ipvs}",
 		"no search":       "networking: {dnsSearch: []}",
 		"a name of dots":  "name: team.dev-1",
+		"one /64 each":    "networking: {ipFamily: ipv6, podSubnet: \"fd01::/62\"}\nnodes: [{count: 4}]",
+		"nodes of both":   "networking: {ipFamily: dual, nodeSubnet: \"10.201.7.0/24, fd5a::/64\"}",
+		"nodes of one":    "networking: {ipFamily: ipv6, nodeSubnet: fd5a::/64}",
+		"API over IPv4":   "networking: {ipFamily: ipv6, apiServerAddress: 127.0.0.1}",
 		"no proxy":        "networking: {kubeProxyMode: none, cni: none}",
 	} {
 		t.Run(name, func(t *testing.T) { load(t, begin+text+"\n", config.Options{}) })
+	}
+}
+
+// The defaults depend on the family, in both formats.
+func TestFamilies(t *testing.T) {
+	for _, header := range []string{begin, beginKind} {
+		for family, want := range map[string]config.Networking{
+			"ipv4": {PodSubnets: prefixes("10.244.0.0/16"), ServiceSubnets: prefixes("10.96.0.0/16"), APIServerAddress: netip.MustParseAddr("127.0.0.1")},
+			"ipv6": {PodSubnets: prefixes("fd00:10:244::/56"), ServiceSubnets: prefixes("fd00:10:96::/112"), APIServerAddress: netip.IPv6Loopback()},
+			"dual": {PodSubnets: prefixes("10.244.0.0/16", "fd00:10:244::/56"), ServiceSubnets: prefixes("10.96.0.0/16", "fd00:10:96::/112"), APIServerAddress: netip.MustParseAddr("127.0.0.1")},
+		} {
+			c := load(t, header+"networking: {ipFamily: "+family+"}\nnodes: [{extraPortMappings: [{containerPort: 80}]}]\n", config.Options{})
+			got := config.Networking{
+				PodSubnets: c.Networking.PodSubnets, ServiceSubnets: c.Networking.ServiceSubnets, APIServerAddress: c.Networking.APIServerAddress,
+			}
+			if diff := cmp.Diff(want, got, compare); diff != "" || c.Networking.IPv6() != (family != "ipv4") {
+				t.Errorf("%s (-want +got):\n%s", family, diff)
+			}
+			listen := map[string]string{begin + "ipv4": "127.0.0.1", begin + "dual": "127.0.0.1", begin + "ipv6": "::1",
+				beginKind + "ipv4": "0.0.0.0", beginKind + "dual": "0.0.0.0", beginKind + "ipv6": "::"}[header+family]
+			if got := c.Nodes[0].Ports[0].ListenAddress; got != listen {
+				t.Errorf("%s: ports are published at %s, want %s", header+family, got, listen)
+			}
+			again, err := config.Encode(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c, load(t, string(again), config.Options{}), compare); diff != "" {
+				t.Errorf("%s, printed and read again (-want +got):\n%s", family, diff)
+			}
+		}
+	}
+}
+
+// The order of the Services' ranges is the cluster's.
+func TestFirstFamily(t *testing.T) {
+	c := load(t, begin+"networking: {ipFamily: dual, serviceSubnet: \"fd02::/112,10.2.0.0/16\"}\n", config.Options{})
+	if got := config.Joined(append(c.Networking.ServiceSubnets, c.Networking.PodSubnets...)); got != "fd02::/112,10.2.0.0/16,fd00:10:244::/56,10.244.0.0/16" {
+		t.Errorf("ranges are %s", got)
 	}
 }

@@ -16,10 +16,7 @@ import (
 // The defaults of the file format; v1alpha1 documents them.
 const (
 	defaultName          = "petri"
-	defaultPodSubnet     = "10.244.0.0/16"
-	defaultServiceSubnet = "10.96.0.0/16"
 	defaultDNSDomain     = "cluster.local"
-	defaultAddress       = "127.0.0.1"
 	defaultKubeProxyMode = "nftables"
 	defaultCNI           = "default"
 )
@@ -58,7 +55,7 @@ func (s *source) resolve(p *problems, opts Options) *Cluster {
 	checkJSONPatches(p, "kubeadmConfigPatchesJSON6902", c.KubeadmJSONPatches)
 	checkContainerd(p, c)
 	c.Networking = s.networking(p, opts.Dir)
-	nodes := s.machines(p, opts, c.Name)
+	nodes := s.machines(p, opts, c.Name, loopback(c.Networking.IPFamily))
 	for _, m := range nodes {
 		c.Nodes = append(c.Nodes, m.Node)
 	}
@@ -73,15 +70,16 @@ type machine struct {
 	from entry
 }
 
-// machines expands the list of nodes, control planes first.
-func (s *source) machines(p *problems, opts Options, name string) []machine {
+// machines expands the list of nodes, control planes first. Their ports are
+// published at listen where the file does not say.
+func (s *source) machines(p *problems, opts Options, name, listen string) []machine {
 	image := s.Image
 	if image == "" && opts.DefaultImage != nil {
 		image = opts.DefaultImage(s.KubernetesVersion)
 	}
 	var out []machine
 	for _, e := range s.nodes {
-		n := e.resolve(p, opts.Dir)
+		n := e.resolve(p, opts.Dir, listen)
 		n.Image = cmp.Or(n.Image, image)
 		for range e.count(p) {
 			out = append(out, machine{n.clone(), e})
@@ -149,7 +147,7 @@ func (e entry) count(p *problems) int {
 
 // resolve makes the node of an entry, but for its name and the image of the
 // cluster.
-func (e entry) resolve(p *problems, dir string) Node {
+func (e entry) resolve(p *problems, dir, listen string) Node {
 	n := Node{
 		Role: cmp.Or(e.Role, controlPlane), Image: e.Image, Labels: e.Labels,
 		KubeadmPatches: e.KubeadmConfigPatches, KubeadmJSONPatches: jsonPatches(e.KubeadmConfigPatchesJSON6902),
@@ -180,7 +178,7 @@ func (e entry) resolve(p *problems, dir string) Node {
 		n.Mounts = append(n.Mounts, resolveMount(p, index(e.at("extraMounts"), i), m, dir))
 	}
 	for i, m := range e.ExtraPortMappings {
-		n.Ports = append(n.Ports, resolvePort(p, index(e.at("extraPortMappings"), i), m))
+		n.Ports = append(n.Ports, resolvePort(p, index(e.at("extraPortMappings"), i), m, listen))
 	}
 	return n
 }
@@ -233,11 +231,11 @@ var propagations = []string{"None", "HostToContainer", "Bidirectional"}
 
 var protocols = []string{"tcp", "udp", "sctp"}
 
-func resolvePort(p *problems, path string, m v1alpha1.PortMapping) PortMapping {
+func resolvePort(p *problems, path string, m v1alpha1.PortMapping, listen string) PortMapping {
 	out := PortMapping{
 		ContainerPort: port(p, path+".containerPort", m.ContainerPort, 1),
 		HostPort:      port(p, path+".hostPort", m.HostPort, 0),
-		ListenAddress: cmp.Or(m.ListenAddress, defaultAddress),
+		ListenAddress: cmp.Or(m.ListenAddress, listen),
 		Protocol:      strings.ToLower(cmp.Or(m.Protocol, "tcp")),
 	}
 	if _, err := netip.ParseAddr(out.ListenAddress); err != nil {
@@ -261,8 +259,7 @@ func port(p *problems, path string, n, least int) uint16 {
 func (s *source) networking(p *problems, dir string) Networking {
 	in := s.Networking
 	n := Networking{
-		PodSubnet:     subnet(p, "networking.podSubnet", cmp.Or(in.PodSubnet, defaultPodSubnet), 8, nodeRange),
-		ServiceSubnet: subnet(p, "networking.serviceSubnet", cmp.Or(in.ServiceSubnet, defaultServiceSubnet), 12, 28),
+		IPFamily:      cmp.Or(in.IPFamily, ipv4),
 		DNSDomain:     cmp.Or(in.DNSDomain, defaultDNSDomain),
 		KubeProxyMode: cmp.Or(in.KubeProxyMode, defaultKubeProxyMode),
 		CNI:           cmp.Or(in.CNI, defaultCNI),
@@ -271,14 +268,16 @@ func (s *source) networking(p *problems, dir string) Networking {
 		n.DNSSearch = append([]string{}, *in.DNSSearch...)
 	}
 	checkSearch(p, n.DNSSearch)
-	if in.NodeSubnet != "" {
-		n.NodeSubnet = subnet(p, "networking.nodeSubnet", in.NodeSubnet, 16, 28)
+	if slices.Contains(ipFamilies, n.IPFamily) {
+		n.ranges(p, in)
+	} else {
+		p.add("networking.ipFamily", "%q is not one of %s", n.IPFamily, strings.Join(ipFamilies, ", "))
 	}
 	checkDomain(p, n.DNSDomain)
 	if !slices.Contains(kubeProxyModes, n.KubeProxyMode) {
 		p.add("networking.kubeProxyMode", "%q is not one of %s", n.KubeProxyMode, strings.Join(kubeProxyModes, ", "))
 	}
-	addr, err := netip.ParseAddr(cmp.Or(in.APIServerAddress, defaultAddress))
+	addr, err := netip.ParseAddr(cmp.Or(in.APIServerAddress, loopback(n.IPFamily)))
 	if err != nil {
 		p.add("networking.apiServerAddress", "must be an IP address, and is %q", in.APIServerAddress)
 	}
@@ -289,22 +288,3 @@ func (s *source) networking(p *problems, dir string) Networking {
 }
 
 var kubeProxyModes = []string{"nftables", "iptables", "ipvs", "none"}
-
-// subnet reads an IPv4 range with a length from short to long.
-func subnet(p *problems, path, text string, short, long int) netip.Prefix {
-	prefix, err := netip.ParsePrefix(text)
-	switch {
-	case err != nil || !prefix.Addr().Is4():
-		p.add(path, "must be an IPv4 range such as 10.10.0.0/16, and is %q", text)
-		return netip.Prefix{}
-	case prefix.Bits() < short || prefix.Bits() > long:
-		p.add(path, "must be from /%d to /%d, and is %s", short, long, text)
-		return netip.Prefix{}
-	case prefix.Addr().IsLoopback() || prefix.Addr().IsMulticast() || prefix.Addr().IsUnspecified():
-		p.add(path, "%s is not a range for machines", text)
-		return netip.Prefix{}
-	case prefix != prefix.Masked():
-		p.add(path, "has bits beyond its length; did you mean %s?", prefix.Masked())
-	}
-	return prefix.Masked()
-}

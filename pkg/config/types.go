@@ -4,7 +4,10 @@
 // optional or unset. The file format itself is in config/v1alpha1.
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Cluster is the resolved configuration of a cluster. It is never serialised.
 type Cluster struct {
@@ -85,8 +88,12 @@ type PortMapping struct {
 
 // Networking is the cluster's addresses and proxies.
 type Networking struct {
-	PodSubnet        netip.Prefix
-	ServiceSubnet    netip.Prefix
+	// IPFamily is "ipv4", "ipv6" or "dual".
+	IPFamily string
+	// PodSubnets and ServiceSubnets have one range of each of the cluster's
+	// families, the primary one first.
+	PodSubnets       []netip.Prefix
+	ServiceSubnets   []netip.Prefix
 	DNSDomain        string
 	APIServerAddress netip.Addr
 	APIServerPort    uint16 // 0: a free one is picked
@@ -96,8 +103,21 @@ type Networking struct {
 	DNSSearch []string
 	// CNI is "default", "none", an absolute path, or an http(s) URL.
 	CNI string
-	// NodeSubnet is the network of the nodes; invalid: petri picks one.
-	NodeSubnet netip.Prefix
+	// NodeSubnets are the ranges of the nodes' network, at most one of each
+	// family; petri picks what is missing.
+	NodeSubnets []netip.Prefix
+}
+
+// IPv6 reports whether nodes need an IPv6 address.
+func (n Networking) IPv6() bool { return n.IPFamily == ipv6 || n.IPFamily == dual }
+
+// Joined writes ranges as flags of Kubernetes take them: with commas.
+func Joined(ranges []netip.Prefix) string {
+	var out []string
+	for _, r := range ranges {
+		out = append(out, r.String())
+	}
+	return strings.Join(out, ",")
 }
 
 // ControlPlanes are the control-plane nodes, at least one.

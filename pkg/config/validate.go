@@ -254,30 +254,3 @@ func checkHostPorts(p *problems, n Networking, nodes []machine) {
 		}
 	}
 }
-
-// nodeRange is the length of the range of pod addresses that a node takes.
-const nodeRange = 24
-
-// checkSubnets wants ranges that do not overlap and have room for the nodes.
-func checkSubnets(p *problems, n Networking, nodes, balancers int) {
-	overlap := func(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
-	pods, services := n.PodSubnet, n.ServiceSubnet
-	if pods.IsValid() {
-		if room := 1 << (nodeRange - pods.Bits()); nodes > room {
-			p.add("networking.podSubnet", "%s has room for %d nodes, and there are %d", pods, room, nodes)
-		}
-	}
-	if overlap(pods, services) {
-		p.add("networking.serviceSubnet", "%s overlaps podSubnet %s", services, pods)
-	}
-	if !n.NodeSubnet.IsValid() {
-		return
-	}
-	if overlap(pods, n.NodeSubnet) || overlap(services, n.NodeSubnet) {
-		p.add("networking.nodeSubnet", "%s overlaps the range of pods or Services", n.NodeSubnet)
-	}
-	// neither the first and last address nor the gateway's is a node's
-	if room := 1<<(32-n.NodeSubnet.Bits()) - 3 - balancers; nodes > room {
-		p.add("networking.nodeSubnet", "%s has room for %d nodes, and there are %d", n.NodeSubnet, room, nodes)
-	}
-}

@@ -175,7 +175,7 @@ func TestFindings(t *testing.T) {
 		"a proxy on loopback":      {func(m *machine) { m.env["https_proxy"] = "http://user:secret@127.0.0.1:3128" }, "warning PROXY-UNUSABLE HTTPS_PROXY is a proxy on 127.0.0.1"},
 		"no proxy's address":       {func(m *machine) { m.env["HTTP_PROXY"] = "http://[" }, "warning PROXY-UNUSABLE HTTP_PROXY"},
 		"a network of another's": {func(m *machine) {
-			m.Cluster.Networking.NodeSubnet = netip.MustParsePrefix("172.17.3.0/24")
+			m.Cluster.Networking.NodeSubnets = []netip.Prefix{netip.MustParsePrefix("172.17.3.0/24")}
 		}, "fatal SUBNET-TAKEN network bridge"},
 		"a network among pods": {func(m *machine) { m.Survey.Networks[0].Subnets = prefixes("10.244.7.0/24") }, "warning SUBNET-ROUTED network bridge"},
 		"no node image":        {func(m *machine) { m.image(Image{Err: missing}) }, "fatal NODE-IMAGE-MISSING v1.36.3"},

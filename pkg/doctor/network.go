@@ -14,6 +14,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/hostnet"
+	"github.com/petri-cluster/petri/pkg/provider"
 )
 
 // endpoint is a port of the host that the configuration fixes.
@@ -81,20 +82,19 @@ func checkPublished(f *Facts) []Finding {
 
 // ranges are the networks of the cluster that are known beforehand, by what
 // they are for.
-func ranges(c *config.Cluster) map[string]netip.Prefix {
-	out := map[string]netip.Prefix{"podSubnet": c.Networking.PodSubnet, "serviceSubnet": c.Networking.ServiceSubnet}
-	if c.Networking.NodeSubnet.IsValid() {
-		out["nodeSubnet"] = c.Networking.NodeSubnet
-	}
-	return out
+func ranges(c *config.Cluster) map[string][]netip.Prefix {
+	n := c.Networking
+	return map[string][]netip.Prefix{"podSubnet": n.PodSubnets, "serviceSubnet": n.ServiceSubnets, "nodeSubnet": n.NodeSubnets}
 }
 
 func checkRoutes(f *Facts) []Finding {
 	var found []Finding
 	for _, r := range hostnet.Routes(f.Host.FS) {
 		for _, name := range []string{"podSubnet", "serviceSubnet", "nodeSubnet"} {
-			if subnet, ok := ranges(f.Cluster)[name]; ok && subnet.Overlaps(r.Subnet) {
-				found = append(found, overlap(name, subnet, fmt.Sprintf("the route to %s by %s", r.Subnet, r.Device)))
+			for _, subnet := range ranges(f.Cluster)[name] {
+				if subnet.Overlaps(r.Subnet) {
+					found = append(found, overlap(name, subnet, fmt.Sprintf("the route to %s by %s", r.Subnet, r.Device)))
+				}
 			}
 		}
 	}
@@ -116,9 +116,11 @@ func checkNameServers(f *Facts) []Finding {
 			fix("look at resolvectl status, or write a name server into /etc/resolv.conf")}
 	}
 	for _, s := range servers {
-		for name, subnet := range ranges(f.Cluster) {
-			if subnet.Contains(s) {
-				found = append(found, overlap(name, subnet, fmt.Sprintf("the name server %s", s)))
+		for name, subnets := range ranges(f.Cluster) {
+			for _, subnet := range subnets {
+				if subnet.Contains(s) {
+					found = append(found, overlap(name, subnet, fmt.Sprintf("the name server %s", s)))
+				}
 			}
 		}
 	}
@@ -194,21 +196,28 @@ func proxyHost(value string) (string, bool) {
 func checkNetworks(f *Facts) []Finding {
 	var found []Finding
 	for _, n := range f.Survey.Networks {
-		for _, theirs := range n.Subnets {
-			for _, name := range []string{"podSubnet", "serviceSubnet", "nodeSubnet"} {
-				ours, ok := ranges(f.Cluster)[name]
-				if !ok || !ours.Overlaps(theirs) || n.Cluster == f.Cluster.Name {
-					continue
-				}
-				if name == "nodeSubnet" {
-					found = append(found, fatal(errdefs.ClassUsage, "SUBNET-TAKEN", "networking.nodeSubnet, %s, overlaps with network %s, %s", ours, n.Name, theirs).
-						because("the engine refuses a network whose addresses another one has").
-						fix("choose another networking.nodeSubnet, or leave it out and petri picks a free one"))
-					continue
-				}
-				found = append(found, overlap(name, ours, fmt.Sprintf("network %s, %s", n.Name, theirs)))
+		if n.Cluster == f.Cluster.Name {
+			continue
+		}
+		for _, name := range []string{"podSubnet", "serviceSubnet", "nodeSubnet"} {
+			for _, ours := range ranges(f.Cluster)[name] {
+				found = append(found, checkNetwork(n, name, ours)...)
 			}
 		}
 	}
 	return or(found, "%d, none overlaps with the cluster's", len(f.Survey.Networks))
+}
+
+// checkNetwork looks at a network of the engine beside one of the cluster's.
+func checkNetwork(n provider.Network, name string, ours netip.Prefix) []Finding {
+	i := slices.IndexFunc(n.Subnets, ours.Overlaps)
+	switch {
+	case i < 0:
+		return nil
+	case name == "nodeSubnet":
+		return []Finding{fatal(errdefs.ClassUsage, "SUBNET-TAKEN", "networking.nodeSubnet, %s, overlaps with network %s, %s", ours, n.Name, n.Subnets[i]).
+			because("the engine refuses a network whose addresses another one has").
+			fix("choose another networking.nodeSubnet, or leave it out and petri picks a free one")}
+	}
+	return []Finding{overlap(name, ours, fmt.Sprintf("network %s, %s", n.Name, n.Subnets[i]))}
 }

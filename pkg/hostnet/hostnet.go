@@ -21,10 +21,18 @@ type Route struct {
 	Subnet netip.Prefix
 }
 
-// Routes reads /proc/net/route below root. Default routes, whole or in halves
-// as some VPNs set them, lead everywhere and are left out.
+// Routes reads /proc/net/route and /proc/net/ipv6_route below root. Default
+// routes, whole or in halves as some VPNs set them, lead everywhere and are
+// left out.
 func Routes(root fs.FS) []Route {
-	f, err := root.Open("proc/net/route")
+	return append(readRoutes(root, "proc/net/route", parseRoute), readRoutes(root, "proc/net/ipv6_route", parseRoute6)...)
+}
+
+// leastBits is the shortest prefix that does not lead everywhere.
+const leastBits = 8
+
+func readRoutes(root fs.FS, file string, parse func(fields []string) (Route, bool)) []Route {
+	f, err := root.Open(file)
 	if err != nil {
 		return nil
 	}
@@ -32,22 +40,38 @@ func Routes(root fs.FS) []Route {
 	var routes []Route
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 8 {
-			continue
+		if route, ok := parse(strings.Fields(lines.Text())); ok && route.Subnet.Bits() >= leastBits {
+			routes = append(routes, route)
 		}
-		addr, ok := parseAddr(fields[1])
-		mask, err := strconv.ParseUint(fields[7], 16, 32)
-		if !ok || err != nil {
-			continue
-		}
-		ones := bits.OnesCount64(mask)
-		if ones < 8 {
-			continue
-		}
-		routes = append(routes, Route{Device: fields[0], Subnet: netip.PrefixFrom(addr, ones).Masked()})
 	}
 	return routes
+}
+
+// parseRoute reads a line of /proc/net/route.
+func parseRoute(fields []string) (Route, bool) {
+	if len(fields) < 8 {
+		return Route{}, false
+	}
+	addr, ok := parseAddr(fields[1])
+	mask, err := strconv.ParseUint(fields[7], 16, 32)
+	if !ok || err != nil {
+		return Route{}, false
+	}
+	return Route{Device: fields[0], Subnet: netip.PrefixFrom(addr, bits.OnesCount64(mask)).Masked()}, true
+}
+
+// parseRoute6 reads a line of /proc/net/ipv6_route.
+func parseRoute6(fields []string) (Route, bool) {
+	if len(fields) < 10 {
+		return Route{}, false
+	}
+	b, err := hex.DecodeString(fields[0])
+	ones, bad := strconv.ParseUint(fields[1], 16, 8)
+	addr, ok := netip.AddrFromSlice(b)
+	if err != nil || bad != nil || !ok || int(ones) > addr.BitLen() {
+		return Route{}, false
+	}
+	return Route{Device: fields[9], Subnet: netip.PrefixFrom(addr, int(ones)).Masked()}, true
 }
 
 // parseAddr reads an address as the kernel prints it: the hexadecimal number

@@ -16,11 +16,18 @@ func TestRoutes(t *testing.T) {
 		"docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n" +
 		"tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n" +
 		"broken\n"
+	const table6 = "fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n" +
+		"20010db8000000000000000000000000 20 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000100 00000001 00000000 00000003     tun0\n" +
+		"00000000000000000000000000000000 00 00000000000000000000000000000000 00 fd000000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n" +
+		"80000000000000000000000000000000 01 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000100 00000001 00000000 00000003     tun0\n" +
+		"broken\nfd00 40\n"
 	want := []Route{
 		{"docker0", netip.MustParsePrefix("172.17.0.0/16")},
 		{"tun0", netip.MustParsePrefix("10.0.0.0/8")},
+		{"eth0", netip.MustParsePrefix("fd00::/64")},
+		{"tun0", netip.MustParsePrefix("2001:db8::/32")},
 	}
-	got := Routes(fstest.MapFS{"proc/net/route": {Data: []byte(table)}})
+	got := Routes(fstest.MapFS{"proc/net/route": {Data: []byte(table)}, "proc/net/ipv6_route": {Data: []byte(table6)}})
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

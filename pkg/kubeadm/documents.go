@@ -50,7 +50,7 @@ func clusterConfiguration(in Input) object {
 		// RSA keys take seconds to make on a small machine
 		"encryptionAlgorithm": "ECDSA-P256",
 		"networking": object{
-			"podSubnet": c.Networking.PodSubnet.String(), "serviceSubnet": c.Networking.ServiceSubnet.String(),
+			"podSubnet": config.Joined(c.Networking.PodSubnets), "serviceSubnet": config.Joined(c.Networking.ServiceSubnets),
 			"dnsDomain": c.Networking.DNSDomain,
 		},
 		"apiServer":         apiServer,
@@ -111,6 +111,12 @@ var etcd36 = version.MustParseSemantic("v1.34.0-0")
 // names are the names by which the API is reached, without repetition.
 func names(in Input) []any {
 	known := []string{"localhost", "127.0.0.1", in.Cluster.ControlPlanes()[0].Name, in.Cluster.Networking.APIServerAddress.String()}
+	if in.Cluster.Networking.IPv6() {
+		known = append(known, "::1")
+	}
+	for _, addr := range in.Addresses[1:] { // kubeadm adds the first
+		known = append(known, addr.String())
+	}
 	var out []any
 	for _, name := range append(known, in.CertSANs...) {
 		if name != "" && !slices.Contains(out, any(name)) {
@@ -163,12 +169,16 @@ func joinConfiguration(in Input) object {
 }
 
 func localAPI(in Input) object {
-	return object{"advertiseAddress": in.Address.String(), "bindPort": nodeimage.APIServerPort}
+	return object{"advertiseAddress": in.Addresses[0].String(), "bindPort": nodeimage.APIServerPort}
 }
 
 func nodeRegistration(in Input) object {
+	var addresses []string
+	for _, addr := range in.Addresses {
+		addresses = append(addresses, addr.String())
+	}
 	args := []any{
-		argument("node-ip", in.Address.String()),
+		argument("node-ip", strings.Join(addresses, ",")),
 		argument("provider-id", fmt.Sprintf("petri://%s/%s/%s", in.Provider, in.Cluster.Name, in.Node.Name)),
 	}
 	if len(in.Node.Labels) > 0 {

@@ -24,7 +24,9 @@ type Input struct {
 	Cluster           *config.Cluster
 	Node              config.Node
 	KubernetesVersion string // "v1.36.3"
-	Address           netip.Addr
+	// Addresses are the node's, one of each of the cluster's families, in the
+	// order of its ranges.
+	Addresses []netip.Addr
 	// ControlPlaneEndpoint is the API as nodes name it: "host:port".
 	ControlPlaneEndpoint string
 	// CertSANs are names and addresses of the API beside those that kubeadm
@@ -82,6 +84,9 @@ func check(in Input) error {
 	}
 	if v.Major() != 1 || v.Minor() < oldestMinor {
 		return fmt.Errorf("kubernetes %s is older than v1.%d, the first whose kubeadm reads v1beta4", in.KubernetesVersion, oldestMinor)
+	}
+	if len(in.Addresses) == 0 {
+		return fmt.Errorf("node %s has no address", in.Node.Name)
 	}
 	if len(in.Cluster.ControlPlanes()) == 0 {
 		return fmt.Errorf("cluster %s has no control plane", in.Cluster.Name)

@@ -22,8 +22,9 @@ func cluster(workers int) *config.Cluster {
 		Name:  "dev",
 		Nodes: []config.Node{{Name: "dev-control-plane", Role: "control-plane"}},
 		Networking: config.Networking{
-			PodSubnet:        netip.MustParsePrefix("10.244.0.0/16"),
-			ServiceSubnet:    netip.MustParsePrefix("10.96.0.0/16"),
+			IPFamily:         "ipv4",
+			PodSubnets:       []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+			ServiceSubnets:   []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
 			DNSDomain:        "cluster.local",
 			APIServerAddress: netip.MustParseAddr("127.0.0.1"),
 			KubeProxyMode:    "nftables",
@@ -42,7 +43,7 @@ func input(c *config.Cluster, i int) Input {
 		Cluster:              c,
 		Node:                 c.Nodes[i],
 		KubernetesVersion:    "v1.36.3",
-		Address:              netip.AddrFrom4([4]byte{10, 201, 7, byte(2 + i)}),
+		Addresses:            addresses(c, i),
 		ControlPlaneEndpoint: "dev-control-plane:6443",
 		CertSANs:             []string{"127.0.0.1", "192.168.1.10"},
 		Token:                "abcdef.0123456789abcdef",
@@ -50,6 +51,40 @@ func input(c *config.Cluster, i int) Input {
 		Provider:             "docker",
 		PatchesDir:           "/petri/patches",
 	}
+}
+
+// addresses are those of the i-th node, in the order of the cluster's families.
+func addresses(c *config.Cluster, i int) []netip.Addr {
+	var out []netip.Addr
+	for _, services := range c.Networking.ServiceSubnets {
+		if services.Addr().Is4() {
+			out = append(out, netip.AddrFrom4([4]byte{10, 201, 7, byte(2 + i)}))
+		} else {
+			out = append(out, netip.AddrFrom16([16]byte{0xfd, 0x5a, 15: byte(2 + i)}))
+		}
+	}
+	return out
+}
+
+// dual is a node of a cluster with both families, IPv4 first.
+func dual() Input {
+	c := cluster(1)
+	c.Networking.IPFamily = "dual"
+	c.Networking.PodSubnets = append(c.Networking.PodSubnets, netip.MustParsePrefix("fd00:10:244::/56"))
+	c.Networking.ServiceSubnets = append(c.Networking.ServiceSubnets, netip.MustParsePrefix("fd00:10:96::/112"))
+	return input(c, 0)
+}
+
+// ipv6 is a node that joins a cluster of IPv6 alone.
+func ipv6() Input {
+	c := twoControlPlanes()
+	c.Networking.IPFamily = "ipv6"
+	c.Networking.APIServerAddress = netip.IPv6Loopback()
+	c.Networking.PodSubnets = []netip.Prefix{netip.MustParsePrefix("fd00:10:244::/56")}
+	c.Networking.ServiceSubnets = []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112")}
+	in := input(c, 1)
+	in.CertSANs = []string{"::1", "fd5a::4"}
+	return in
 }
 
 func TestRender(t *testing.T) {
@@ -70,6 +105,8 @@ func TestRender(t *testing.T) {
 		"two-control-planes": input(twoControlPlanes(), 0),
 		"joining":            input(twoControlPlanes(), 1),
 		"one-learner":        oneLearner(),
+		"dual":               dual(),
+		"ipv6":               ipv6(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Render(in)

@@ -39,7 +39,7 @@ type Node struct {
 	Name       string
 	Role       string // nodeimage.Role*
 	Image      string // reference it was made from
-	Addrs      []netip.Addr
+	Addrs      Addrs
 	State      State
 	Created    time.Time
 	Ports      []Port
@@ -56,8 +56,14 @@ type Node struct {
 }
 
 // Addr is the first address of the wanted family, or the zero Addr.
-func (n Node) Addr(v6 bool) netip.Addr {
-	for _, a := range n.Addrs {
+func (n Node) Addr(v6 bool) netip.Addr { return n.Addrs.Of(v6) }
+
+// Addrs are the addresses of a machine, those of IPv4 before those of IPv6.
+type Addrs []netip.Addr
+
+// Of is the first address of the wanted family, or the zero Addr.
+func (addrs Addrs) Of(v6 bool) netip.Addr {
+	for _, a := range addrs {
 		if a.Is6() == v6 {
 			return a
 		}

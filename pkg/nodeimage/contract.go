@@ -40,6 +40,11 @@ const (
 	BalancerPath = "/petri/haproxy.cfg"
 	// BalancerPIDPath holds the number of the balancer's first process.
 	BalancerPIDPath = "/run/petri-balancer.pid"
+	// ResolverPath holds the IPv6 address at which the node passes DNS on to
+	// the engine's server. It is there where pods have no IPv4.
+	ResolverPath = "/petri/resolver"
+	// EngineResolver is where the engine's DNS server listens in a node.
+	EngineResolver = "127.0.0.11"
 	// CertificatesDir holds kubeadm's keys and certificates.
 	CertificatesDir = "/etc/kubernetes/pki"
 	// DiscoveryPath holds a joining node's kubeconfig with the address and CA

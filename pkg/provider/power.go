@@ -35,7 +35,7 @@ type Power interface {
 type Growth interface {
 	// Add makes more nodes of a cluster that is there, at once, on its network,
 	// with addresses that none of its other nodes has, and starts them. Of the
-	// spec, API, Network and Subnet are not read: the cluster has its own. A
+	// spec, API, Network and Subnets are not read: the cluster has its own. A
 	// Placement names the cluster's other nodes too. It fails with class not
 	// found when there is no such cluster. On error it leaves what it made:
 	// Remove is the undo.

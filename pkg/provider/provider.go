@@ -77,10 +77,15 @@ type Spec struct {
 	Cluster string
 	// Network is the name of the network; empty: "petri-<cluster>".
 	Network string
-	// Subnet of the network; zero: the provider picks one that clashes with
-	// no route of the host, no other network and none of Avoid.
-	Subnet netip.Prefix
-	Avoid  []netip.Prefix
+	// Subnets of the network, at most one of each family. Where one is needed
+	// and not named, the provider picks one that clashes with no route of the
+	// host, no other network and none of Avoid.
+	Subnets []netip.Prefix
+	Avoid   []netip.Prefix
+	// IPv6: nodes have an IPv6 address beside that of IPv4, which all have. It
+	// fails with class unavailable, before anything is made, where the engine
+	// or the host has no IPv6.
+	IPv6 bool
 	// API is where the API is published on the host. Port 0: the provider
 	// picks a free one and keeps it.
 	API   Publish
@@ -130,13 +135,14 @@ type Mount struct {
 
 // Placement is a node whose place is known.
 type Placement struct {
-	Node NodeSpec
-	Addr netip.Addr
+	Node  NodeSpec
+	Addrs node.Addrs
 	// Nodes holds the addresses of all nodes of the cluster by name.
-	Nodes map[string]netip.Addr
+	Nodes map[string]node.Addrs
 	// Endpoint is the "host:port" of the API on the host.
 	Endpoint netip.AddrPort
-	// Gateway is the network's gateway: the host as nodes see it.
+	// Gateway is the network's IPv4 gateway, the host as nodes see it, and
+	// Subnet its IPv4 range.
 	Gateway netip.Addr
 	Subnet  netip.Prefix
 }

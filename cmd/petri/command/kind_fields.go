@@ -17,7 +17,7 @@ var kindFields = []KindItem{
 	same("field", "nodes[].extraPortMappings[].protocol", "TestKindEveryField"),
 	better("field", "nodes[].kubeadmConfigPatches", "as the cluster's", "TestKindConfig", "TestKindConfigurations"),
 	better("field", "nodes[].kubeadmConfigPatchesJSON6902", "as the cluster's", "TestKindConfig", "TestKindConfigurations"),
-	not("field", "networking.ipFamily", "ipv4 is taken; ipv6 and dual are refused: petri's networks are IPv4 only", "TestKindProblems", "TestKindConfig"),
+	better("field", "networking.ipFamily", "a host or engine without IPv6 is found before anything is made", "TestFamilies", "TestKindProblems", "TestIPv6", "TestEngineWithoutIPv6"),
 	better("field", "networking.apiServerPort", "-1 is a free port that is kept", "TestKindConfig", "TestKindNotes"),
 	same("field", "networking.apiServerAddress", "TestKindConfig"),
 	same("field", "networking.podSubnet", "TestKindConfig"),

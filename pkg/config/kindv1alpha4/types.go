@@ -56,9 +56,12 @@ type Networking struct {
 	// APIServerPort is 0 for a port that is picked and kept, -1 for one that
 	// the engine picks at each start.
 	APIServerPort    int    `json:"apiServerPort,omitempty"`
-	APIServerAddress string `json:"apiServerAddress,omitempty"` // 127.0.0.1 by default
-	PodSubnet        string `json:"podSubnet,omitempty"`        // 10.244.0.0/16 by default
-	ServiceSubnet    string `json:"serviceSubnet,omitempty"`    // 10.96.0.0/16 by default
+	APIServerAddress string `json:"apiServerAddress,omitempty"` // 127.0.0.1 by default, ::1 for ipv6
+	// PodSubnet and ServiceSubnet are of the family, with a comma between the
+	// two of "dual": 10.244.0.0/16 and fd00:10:244::/56 by default, and
+	// 10.96.0.0/16 and fd00:10:96::/112.
+	PodSubnet     string `json:"podSubnet,omitempty"`
+	ServiceSubnet string `json:"serviceSubnet,omitempty"`
 	// DisableDefaultCNI leaves the pod network to the user.
 	DisableDefaultCNI bool   `json:"disableDefaultCNI,omitempty"`
 	KubeProxyMode     string `json:"kubeProxyMode,omitempty"` // "iptables" by default

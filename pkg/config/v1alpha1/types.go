@@ -354,7 +354,7 @@ type PortMapping struct {
 	// ListenAddress is the address on the host.
 	//
 	//   - Allowed: an IP address; 0.0.0.0 opens the port to the network
-	//   - Default: 127.0.0.1
+	//   - Default: 127.0.0.1, for ipFamily ipv6 ::1
 	//   - Example: listenAddress: 0.0.0.0
 	ListenAddress string `json:"listenAddress,omitempty"`
 
@@ -369,25 +369,41 @@ type PortMapping struct {
 // Networking is the cluster's addresses, its proxy and its CNI. The subnets of
 // pods, services and nodes may not overlap.
 type Networking struct {
-	// PodSubnet is the range of the pods' addresses. Each node gets 256 of
-	// them (a /24), so the range bounds the number of nodes.
+	// IPFamily is what addresses pods and Services have. With dual, pods have
+	// one of each family, and Services those that they ask for. Nodes have an
+	// IPv4 address in each case, because networks of the engine are made so; with
+	// ipv6 nothing of Kubernetes uses it. The engine and the kernel of its host
+	// must have IPv6 for ipv6 and dual.
 	//
-	//   - Allowed: an IPv4 prefix from /8 to /24 with a /24 for each node
-	//   - Default: 10.244.0.0/16
+	//   - Allowed: ipv4, ipv6, dual
+	//   - Default: ipv4
+	//   - Example: ipFamily: dual
+	IPFamily string `json:"ipFamily,omitempty"`
+
+	// PodSubnet is the range of the pods' addresses. Each node gets a /24 of
+	// them, in IPv6 a /64, so the range bounds the number of nodes. With dual
+	// these are two ranges with a comma between.
+	//
+	//   - Allowed: an IPv4 prefix from /8 to /24, an IPv6 prefix from /48 to /64, or one of each for dual, with a part for each node
+	//   - Default: 10.244.0.0/16, for ipv6 fd00:10:244::/56, for dual both
 	//   - Example: podSubnet: 10.128.0.0/16
 	PodSubnet string `json:"podSubnet,omitempty"`
 
-	// ServiceSubnet is the range of the Services' addresses.
+	// ServiceSubnet is the range of the Services' addresses. With dual these
+	// are two ranges with a comma between; the family of the first is the one
+	// that Services have unless they ask for another, and that of the address
+	// by which nodes and pods are known first.
 	//
-	//   - Allowed: an IPv4 prefix from /12 to /28
-	//   - Default: 10.96.0.0/16
+	//   - Allowed: an IPv4 prefix from /12 to /28, an IPv6 prefix from /108 to /124, or one of each for dual
+	//   - Default: 10.96.0.0/16, for ipv6 fd00:10:96::/112, for dual both
 	//   - Example: serviceSubnet: 10.112.0.0/20
 	ServiceSubnet string `json:"serviceSubnet,omitempty"`
 
-	// NodeSubnet is the range of the nodes' own addresses.
+	// NodeSubnet is the range of the nodes' own addresses. With ipv6 and dual
+	// it may be two ranges with a comma between, or one of either family.
 	//
-	//   - Allowed: an IPv4 prefix from /16 to /28 with room for the nodes, a load balancer before several control planes, the gateway and the ends of the range
-	//   - Default: a free range that petri picks
+	//   - Allowed: an IPv4 prefix from /16 to /28 and, with ipv6 and dual, an IPv6 prefix from /64 to /120, with room for the nodes, a load balancer before several control planes, the gateway and the ends of the range
+	//   - Default: a free range of each family that petri picks
 	//   - Example: nodeSubnet: 172.30.0.0/24
 	NodeSubnet string `json:"nodeSubnet,omitempty"`
 
@@ -401,8 +417,8 @@ type Networking struct {
 	// APIServerAddress is the address on the host at which the API is
 	// published.
 	//
-	//   - Allowed: an IP address; 0.0.0.0 opens the API to the network
-	//   - Default: 127.0.0.1
+	//   - Allowed: an IP address of either family; 0.0.0.0 opens the API to the network
+	//   - Default: 127.0.0.1, for ipFamily ipv6 ::1
 	//   - Example: apiServerAddress: 192.168.1.10
 	APIServerAddress string `json:"apiServerAddress,omitempty"`
 

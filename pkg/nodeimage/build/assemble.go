@@ -199,7 +199,7 @@ func (in Inputs) addOwn(t, metadata tree, manifest nodeimage.Manifest) error {
 	}
 	t.addLink(nodeimage.EntrypointPath, target)
 	t.addBytes(nodeimage.VersionPath, 0o644, []byte(in.Kubernetes+"\n"))
-	for _, unit := range []string{"containerd", "kubelet", "petri-balancer", "petri-pods"} {
+	for _, unit := range []string{"containerd", "kubelet", "petri-balancer", "petri-pods", "petri-resolver"} {
 		t.addLink("etc/systemd/system/multi-user.target.wants/"+unit+".service", "../"+unit+".service")
 	}
 	// the first pod would start it, and wait for it

@@ -2,6 +2,9 @@ package container
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,6 +121,28 @@ func lackingControllers(info system.Info) []string {
 		}
 	}
 	return lacks
+}
+
+// checkIPv6 fails when nodes are to have IPv6 and the host's kernel has none.
+// What an engine makes of it is known when the network is made, which is the
+// first thing to be made.
+func (p *Provider) checkIPv6(spec provider.Spec) error {
+	if !spec.IPv6 || !p.local() {
+		return nil
+	}
+	// not there when the kernel was built or started without IPv6
+	if _, err := os.Stat(ipv6Sysctls); errors.Is(err, fs.ErrNotExist) {
+		return noIPv6("there is no %s: the kernel of this host has no IPv6", ipv6Sysctls)
+	}
+	return nil
+}
+
+const ipv6Sysctls = "/proc/sys/net/ipv6"
+
+// noIPv6 says why nodes can have no IPv6 address.
+func noIPv6(format string, args ...any) error {
+	return errdefs.New(errdefs.ClassUnavailable, "NO-IPV6", "networking.ipFamily needs IPv6: "+format, args...).
+		WithHint("Set networking.ipFamily to ipv4. Or let the host have IPv6: no ipv6.disable=1 on the kernel's command line, and an engine that can make networks with it (docker network create --ipv6).")
 }
 
 // goArch translates the kernel's name of an architecture into Go's.

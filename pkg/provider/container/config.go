@@ -2,7 +2,6 @@ package container
 
 import (
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -58,7 +57,14 @@ func (p *Provider) nodeConfig(pl *placement, i int, mode string, info system.Inf
 	}
 	endpoint := &network.EndpointSettings{}
 	if !pl.network.given {
-		endpoint.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: pl.network.addrs[i].String()}
+		endpoint.IPAMConfig = pl.network.choose(i)
+	}
+	if pl.spec.IPv6 {
+		// some engines and hosts switch it off in containers
+		host.Sysctls = map[string]string{
+			"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.default.disable_ipv6": "0",
+			"net.ipv6.conf.all.forwarding": "1",
+		}
 	}
 	return containerConfig{
 		config:  config,
@@ -183,8 +189,8 @@ func (p *Provider) nodeEnv(pl *placement, spec provider.NodeSpec) []string {
 // directNames are the names and networks inside a cluster, which no proxy
 // outside could reach.
 func directNames(pl *placement) []string {
-	names := []string{pl.network.subnet.String()}
-	for _, subnet := range pl.spec.Avoid {
+	var names []string
+	for _, subnet := range append(pl.network.subnets(), pl.spec.Avoid...) {
 		names = append(names, subnet.String())
 	}
 	for _, n := range pl.spec.Nodes {
@@ -229,17 +235,17 @@ func proxyEnv(getenv func(string) string, direct []string) []string {
 
 // placementOf is what the spec's Files is told about the i-th node.
 func (pl *placement) placementOf(i int) provider.Placement {
-	nodes := make(map[string]netip.Addr, len(pl.spec.Nodes)+len(pl.others))
+	nodes := make(map[string]node.Addrs, len(pl.spec.Nodes)+len(pl.others))
 	maps.Copy(nodes, pl.others)
 	for j, n := range pl.spec.Nodes {
-		nodes[n.Name] = pl.network.addrs[j]
+		nodes[n.Name] = pl.network.addrsOf(j)
 	}
 	return provider.Placement{
 		Node:     pl.spec.Nodes[i],
-		Addr:     pl.network.addrs[i],
+		Addrs:    pl.network.addrsOf(i),
 		Nodes:    nodes,
 		Endpoint: pl.endpoint,
-		Gateway:  pl.network.gateway,
-		Subnet:   pl.network.subnet,
+		Gateway:  pl.network.v4.gateway,
+		Subnet:   pl.network.v4.subnet,
 	}
 }

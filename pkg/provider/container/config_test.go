@@ -3,6 +3,7 @@ package container
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -71,20 +72,46 @@ func TestFreeSubnets(t *testing.T) {
 	}
 }
 
+// rangeOf is a range without addresses for nodes.
+func rangeOf(text string) addressing {
+	subnet := netip.MustParsePrefix(text)
+	return addressing{subnet: subnet, gateway: nthAddr(subnet, 1)}
+}
+
+// IPv6 subnets are unique local ones, the same for a name each time, and clash
+// with nothing.
+func TestFreeSubnets6(t *testing.T) {
+	all := func(name string, taken ...netip.Prefix) []netip.Prefix {
+		return slices.Collect(freeSubnets6(name, taken))
+	}
+	a := all("a")
+	if !slices.Equal(a, all("a")) || a[0] == all("b")[0] {
+		t.Errorf("first for a: %v; for b: %v", a[0], all("b")[0])
+	}
+	for _, subnet := range a {
+		if !netip.MustParsePrefix("fd00::/8").Overlaps(subnet) || subnet.Bits() != 64 || subnet != subnet.Masked() {
+			t.Errorf("%v is no unique local subnet", subnet)
+		}
+	}
+	if got := all("a", a[0], a[2]); slices.Contains(got, a[0]) || slices.Contains(got, a[2]) || got[0] != a[1] {
+		t.Errorf("with %v and %v taken: %v", a[0], a[2], got)
+	}
+}
+
 func TestAssign(t *testing.T) {
-	n := clusterNetwork{name: "n", subnet: netip.MustParsePrefix("10.0.0.0/29")}
-	if err := n.assign(3, 2, []netip.Addr{netip.MustParseAddr("10.0.0.3")}); err != nil {
+	n := clusterNetwork{name: "n", v4: rangeOf("10.0.0.0/29"), v6: rangeOf("fd5a::/64")}
+	taken := []netip.Addr{netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("fd5a::2")}
+	if err := n.assign(3, firstFree, taken); err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, a := range n.addrs {
-		got = append(got, a.String())
+	want := []string{"[10.0.0.2 fd5a::3]", "[10.0.0.4 fd5a::4]", "[10.0.0.5 fd5a::5]"}
+	for i := range want {
+		if got := fmt.Sprint(n.addrsOf(i)); got != want[i] {
+			t.Errorf("the %d. node is at %s, want %s", i, got, want[i])
+		}
 	}
-	if diff := cmp.Diff([]string{"10.0.0.2", "10.0.0.4", "10.0.0.5"}, got); diff != "" {
-		t.Errorf("addresses (-want +got):\n%s", diff)
-	}
-	full := clusterNetwork{name: "n", subnet: n.subnet}
-	if err := full.assign(6, 2, nil); !errdefs.Is(err, errdefs.ClassUsage) {
+	full := clusterNetwork{name: "n", v4: rangeOf("10.0.0.0/29")}
+	if err := full.assign(6, firstFree, nil); !errdefs.Is(err, errdefs.ClassUsage) {
 		t.Errorf("six nodes in a /29: %v, want class usage", err)
 	}
 }
@@ -112,7 +139,7 @@ func TestNodeConfig(t *testing.T) {
 	spec.Nodes[0].Mounts = []provider.Mount{
 		{HostPath: "/src", ContainerPath: "/dst", ReadOnly: true, SelinuxRelabel: true, Propagation: "Bidirectional"},
 	}
-	pl, err := p.place(t.Context(), spec, clusterNetwork{name: "n", addrs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}})
+	pl, err := p.place(t.Context(), spec, clusterNetwork{name: "n", v4: addressing{addrs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +180,7 @@ func TestProgramConfig(t *testing.T) {
 		Name: "a-external-load-balancer", Role: nodeimage.RoleLoadBalancer, Image: "img", Command: []string{"/bin/serve", "it"},
 	})
 	addrs := []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")}
-	pl, err := p.place(t.Context(), spec, clusterNetwork{name: "n", addrs: addrs})
+	pl, err := p.place(t.Context(), spec, clusterNetwork{name: "n", v4: addressing{addrs: addrs}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,11 +34,14 @@ const addressAttempts = 4
 // needs longer than the limit, or stops, fails every command run on it with
 // the end of its console as the log.
 func (p *Provider) Create(ctx context.Context, spec provider.Spec, r progress.Reporter) ([]node.Node, error) {
-	if err := checkSubnet(spec.Subnet); err != nil {
+	if err := checkSubnets(spec.Subnets); err != nil {
 		return nil, err
 	}
 	info, err := p.engineInfo(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.checkIPv6(spec); err != nil {
 		return nil, err
 	}
 	if err := p.refuseTaken(ctx, spec); err != nil {

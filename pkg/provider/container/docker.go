@@ -24,6 +24,8 @@ type dialect struct {
 	refusesPrivileges func(error) bool
 	// subnetTaken reports that a network's subnet overlaps with another's.
 	subnetTaken func(error) bool
+	// ipv6Refused reports that a network with IPv6 cannot be had.
+	ipv6Refused func(error) bool
 	// portTaken reports that a host port is in use.
 	portTaken func(error) bool
 	// fixedAddressRefused reports that a network lets nobody choose addresses.
@@ -54,6 +56,7 @@ func docker() dialect {
 			"authorization denied by plugin",
 		),
 		subnetTaken:         containsAny("pool overlaps", "networks have overlapping"),
+		ipv6Refused:         containsAny("ipv6", "ip6tables"),
 		portTaken:           containsAny("port is already allocated", "bind: address already in use", "ports are not available"),
 		fixedAddressRefused: containsAny("user configured subnet", "user-configured subnet"),
 		addressTaken:        addressTaken,

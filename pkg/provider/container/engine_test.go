@@ -36,9 +36,10 @@ type fakeEngine struct {
 	mu         sync.Mutex
 	calls      []string
 	fail       func(call string, nth int) error // nth of all calls, from 1
-	containers map[string]*fakeContainer        // by name
-	networks   map[string]network.Summary       // by name
-	execs      map[string]string                // exec ID to command
+	refuse     func(network.CreateOptions) error
+	containers map[string]*fakeContainer  // by name
+	networks   map[string]network.Summary // by name
+	execs      map[string]string          // exec ID to command
 	// making is a container that the engine is making: no listing shows it, but
 	// its volume is there. It is there when the volume was to be removed twice.
 	making  *fakeContainer
@@ -138,8 +139,14 @@ func (e *fakeEngine) NetworkCreate(ctx context.Context, name string, options net
 	if err := e.call(ctx, "NetworkCreate"); err != nil {
 		return network.CreateResponse{}, err
 	}
+	if e.refuse != nil {
+		if err := e.refuse(options); err != nil {
+			return network.CreateResponse{}, err
+		}
+	}
 	e.networks[name] = network.Summary{
 		ID: name + "-id", Name: name, Labels: options.Labels, Options: options.Options, IPAM: *options.IPAM,
+		EnableIPv6: options.EnableIPv6 != nil && *options.EnableIPv6,
 	}
 	return network.CreateResponse{ID: name + "-id"}, nil
 }

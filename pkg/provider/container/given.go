@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/docker/docker/api/types/container"
@@ -26,19 +25,20 @@ func (c *creation) tellAddresses(ctx context.Context, nodes []node.Node) error {
 		return err
 	}
 	ids := make([]string, len(nodes))
-	addrs := make([]netip.Addr, len(nodes)) // IPv4
 	for _, s := range present {
 		i := slices.IndexFunc(c.placement.spec.Nodes, func(n provider.NodeSpec) bool { return n.Name == containerName(s) })
 		if i >= 0 {
-			ids[i], addrs[i] = s.ID, c.p.nodeOf(s).Addr(false)
+			ids[i], nodes[i].Addrs = s.ID, c.p.nodeOf(s).Addrs
 		}
 	}
-	c.placement.network.addrs = addrs
-	for i := range nodes {
-		if !addrs[i].IsValid() {
-			return fmt.Errorf("node %s was given no IPv4 address on network %s", nodes[i].Name, c.placement.network.name)
+	on := &c.placement.network
+	on.v4.addrs, on.v6.addrs = nil, nil
+	for _, n := range nodes {
+		if !n.Addr(false).IsValid() || c.placement.spec.IPv6 && !n.Addr(true).IsValid() {
+			return fmt.Errorf("node %s was given %v on network %s, and not an address of each family", n.Name, n.Addrs, on.name)
 		}
-		nodes[i].Addrs = []netip.Addr{addrs[i]}
+		on.v4.addrs = append(on.v4.addrs, n.Addr(false))
+		on.v6.addrs = append(on.v6.addrs, n.Addr(true))
 	}
 	return each(ids, func(id string) error { return c.tell(ctx, slices.Index(ids, id), id) })
 }

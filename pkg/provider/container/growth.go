@@ -30,15 +30,15 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, r progress.Repor
 	if len(present) == 0 {
 		return nil, errdefs.New(errdefs.ClassNotFound, "CLUSTER-NOT-FOUND", "there is no cluster %q", spec.Cluster)
 	}
-	on, err := p.networkAround(ctx, present, len(spec.Nodes))
+	on, err := p.networkAround(ctx, present, spec)
 	if err != nil {
 		return nil, err
 	}
 	return p.attempt(ctx, info, r, on, func(on clusterNetwork) (*placement, error) {
 		// no endpoint: one of the nodes that are there serves the API to the host
-		pl := &placement{spec: spec, network: on, others: map[string]netip.Addr{}}
+		pl := &placement{spec: spec, network: on, others: map[string]node.Addrs{}}
 		for _, c := range present {
-			pl.others[containerName(c)] = firstAddr(c)
+			pl.others[containerName(c)] = containerAddrs(c)
 			var err error
 			if pl.endpoint, err = publishedAPI(c, pl.endpoint); err != nil {
 				return nil, err
@@ -48,9 +48,9 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, r progress.Repor
 	})
 }
 
-// networkAround is the network that a cluster is on, with addresses for count
-// more nodes. Those that nodes have stay theirs while they are stopped.
-func (p *Provider) networkAround(ctx context.Context, present []container.Summary, count int) (clusterNetwork, error) {
+// networkAround is the network that a cluster is on, with addresses for the
+// spec's nodes. Those that nodes have stay theirs while they are stopped.
+func (p *Provider) networkAround(ctx context.Context, present []container.Summary, spec provider.Spec) (clusterNetwork, error) {
 	name := networkOf(present[0])
 	all, err := p.engine.NetworkList(ctx, network.ListOptions{})
 	if err != nil {
@@ -63,18 +63,17 @@ func (p *Provider) networkAround(ctx context.Context, present []container.Summar
 	}
 	if all[i].Labels[nodeimage.LabelCluster] == "" {
 		// shared with others: they are asked for too
-		return p.adoptNetwork(ctx, all[i], provider.Spec{Nodes: make([]provider.NodeSpec, count)})
+		return p.adoptNetwork(ctx, all[i], spec)
 	}
-	on, err := describeNetwork(all[i])
+	on, err := describeNetwork(all[i], spec.IPv6)
 	if err != nil {
 		return clusterNetwork{}, err
 	}
-	taken := []netip.Addr{on.gateway}
+	var taken []netip.Addr
 	for _, c := range present {
 		taken = append(taken, containerAddrs(c)...)
 	}
-	err = on.assign(count, 2, taken)
-	return on, err
+	return on, on.assign(len(spec.Nodes), firstFree, taken)
 }
 
 // networkOf is the name of the network that a container is on.
@@ -86,14 +85,6 @@ func networkOf(c container.Summary) string {
 		return name
 	}
 	return ""
-}
-
-// firstAddr is the address of a container; zero when it has none.
-func firstAddr(c container.Summary) netip.Addr {
-	for _, addr := range containerAddrs(c) {
-		return addr
-	}
-	return netip.Addr{}
 }
 
 // publishedAPI is where a container's labels say that it publishes the API;

@@ -101,7 +101,7 @@ func TestAddressesGivenByTheEngine(t *testing.T) {
 	spec := clusterOf("a", 1)
 	spec.Network = "kind"
 	spec.Files = func(at provider.Placement) ([]provider.File, error) {
-		return []provider.File{{Path: "/petri/addresses", Data: fmt.Append(nil, "at=", at.Addr, " of ", len(at.Nodes), ";")}}, nil
+		return []provider.File{{Path: "/petri/addresses", Data: fmt.Append(nil, "at=", at.Addrs.Of(false), " of ", len(at.Nodes), ";")}}, nil
 	}
 	nodes, err := p.Create(t.Context(), spec, progress.Discard)
 	if err != nil {

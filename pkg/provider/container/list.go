@@ -122,11 +122,11 @@ func nodeState(s container.ContainerState) node.State {
 
 // containerAddrs are a container's addresses: those it has, or, while it is
 // stopped, those that are kept for it.
-func containerAddrs(c container.Summary) []netip.Addr {
+func containerAddrs(c container.Summary) node.Addrs {
 	if c.NetworkSettings == nil {
 		return nil
 	}
-	var addrs []netip.Addr
+	var addrs node.Addrs
 	for _, name := range slices.Sorted(maps.Keys(c.NetworkSettings.Networks)) {
 		endpoint := c.NetworkSettings.Networks[name]
 		v4, v6 := endpoint.IPAddress, endpoint.GlobalIPv6Address

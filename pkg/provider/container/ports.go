@@ -28,7 +28,7 @@ type placement struct {
 	// picked says that a port was picked, so that another would do as well.
 	picked bool
 	// others are the nodes that the cluster has already, by name.
-	others map[string]netip.Addr
+	others map[string]node.Addrs
 }
 
 // place picks the host ports that the spec leaves open.

@@ -135,7 +135,7 @@ func TestAdd(t *testing.T) {
 		taken = append(taken, n.Addr(false))
 	}
 	pl := placed["a-worker2"]
-	if slices.Contains(taken, pl.Addr) || added[0].Addr(false) != pl.Addr || len(pl.Nodes) != 3 || pl.Gateway == pl.Addr {
+	if slices.Contains(taken, pl.Addrs.Of(false)) || !slices.Equal(added[0].Addrs, pl.Addrs) || len(pl.Nodes) != 3 || pl.Gateway == pl.Addrs.Of(false) {
 		t.Errorf("placed at %+v beside %v", pl, taken)
 	}
 	if _, published := e.containers["a-worker2"].config.Labels[nodeimage.LabelPort]; published || len(added[0].Ports) > 0 {

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"hash/fnv"
 	"io"
@@ -12,8 +13,12 @@ import (
 	"github.com/petri-cluster/petri/pkg/hostnet"
 )
 
-// subnetBits is the size of the networks petri makes: 253 nodes.
-const subnetBits = 24
+// subnetBits is the size of the networks petri makes: 253 nodes. subnetBits6 is
+// what every IPv6 network has.
+const (
+	subnetBits  = 24
+	subnetBits6 = 64
+)
 
 // subnetRanges are where petri's networks are. They are private, and none of
 // the ranges that engines, home routers, VPNs and Kubernetes itself take first
@@ -51,15 +56,38 @@ func freeSubnets(name string, taken []netip.Prefix) iter.Seq[netip.Prefix] {
 	}
 }
 
+// freeSubnets6 yields unique local subnets (RFC 4193) that overlap with nothing
+// taken. They come from a hash of the name, as kind has it: a network made anew
+// gets its old subnet, and two networks anywhere hardly ever the same.
+func freeSubnets6(name string, taken []netip.Prefix) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for attempt := range uint32(subnetAttempts6) {
+			sum := sha256.Sum256(binary.BigEndian.AppendUint32([]byte(name), attempt))
+			addr := [16]byte{0: 0xfd}
+			copy(addr[1:8], sum[:])
+			subnet := netip.PrefixFrom(netip.AddrFrom16(addr), subnetBits6)
+			if !overlapsAny(subnet, taken) && !yield(subnet) {
+				return
+			}
+		}
+	}
+}
+
+// subnetAttempts6 is how often a subnet is chosen. The first is nearly always
+// free: there are 2^56.
+const subnetAttempts6 = 16
+
 func nthSubnet(r netip.Prefix, n uint32) netip.Prefix {
 	return netip.PrefixFrom(nthAddr(r, n<<(32-subnetBits)), subnetBits)
 }
 
-// nthAddr is the n-th address of an IPv4 prefix; the 0th is its network's.
+// nthAddr is the n-th address of a prefix; the 0th is its network's.
 func nthAddr(p netip.Prefix, n uint32) netip.Addr {
-	b := p.Masked().Addr().As4()
-	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
-	return netip.AddrFrom4(b)
+	b := p.Masked().Addr().AsSlice()
+	last := b[len(b)-4:]
+	binary.BigEndian.PutUint32(last, binary.BigEndian.Uint32(last)+n)
+	addr, _ := netip.AddrFromSlice(b)
+	return addr
 }
 
 func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {

@@ -141,7 +141,7 @@ func TestGivenAddresses(t *testing.T) {
 	spec.Network = name
 	spec.Nodes = append(spec.Nodes, provider.NodeSpec{Name: cluster + "-worker", Role: nodeimage.RoleWorker, Image: spec.Nodes[0].Image})
 	spec.Files = func(at provider.Placement) ([]provider.File, error) {
-		return []provider.File{{Path: "/petri/addresses", Data: fmt.Append(nil, at.Addr, len(at.Nodes))}}, nil
+		return []provider.File{{Path: "/petri/addresses", Data: fmt.Append(nil, at.Addrs.Of(false), len(at.Nodes))}}, nil
 	}
 	nodes, err := p.Create(t.Context(), spec, progress.Discard)
 	if err != nil {

@@ -58,11 +58,11 @@ func TestTakenIsRefusedFirst(t *testing.T) {
 		}, "", ""},
 		"a port left to petri": {func(e *fakeEngine, s *provider.Spec) { stranger(e, "web", at("0.0.0.0", 6000)) }, "", ""},
 		"the subnet": {func(e *fakeEngine, s *provider.Spec) {
-			s.Subnet = netip.MustParsePrefix("10.9.8.0/24")
+			s.Subnets = []netip.Prefix{netip.MustParsePrefix("10.9.8.0/24")}
 			e.networks["vpn"] = network.Summary{Name: "vpn", IPAM: network.IPAM{Config: []network.IPAMConfig{{Subnet: "10.9.0.0/16"}}}}
 		}, "SUBNET-TAKEN", "network vpn, 10.9.0.0/16"},
 		"another subnet": {func(e *fakeEngine, s *provider.Spec) {
-			s.Subnet = netip.MustParsePrefix("10.9.8.0/24")
+			s.Subnets = []netip.Prefix{netip.MustParsePrefix("10.9.8.0/24")}
 			e.networks["vpn"] = network.Summary{Name: "vpn", IPAM: network.IPAM{Config: []network.IPAMConfig{{Subnet: "10.10.0.0/16"}}}}
 		}, "", ""},
 	} {

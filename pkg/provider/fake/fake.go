@@ -45,7 +45,7 @@ type Provider struct {
 // network and machine are what the engine has.
 type network struct {
 	cluster string
-	subnet  netip.Prefix
+	subnets []netip.Prefix // of IPv4, and of IPv6 where nodes have it
 }
 
 type machine struct {
@@ -112,11 +112,11 @@ func (p *Provider) Create(ctx context.Context, spec provider.Spec, _ progress.Re
 	if err != nil {
 		return nil, err
 	}
-	subnet, err := p.createNetwork(ctx, spec)
+	subnets, err := p.createNetwork(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	return p.createNodes(ctx, p.place(spec, subnet, nil))
+	return p.createNodes(ctx, p.place(spec, subnets, nil))
 }
 
 // createNodes makes the nodes of a placement.
@@ -154,41 +154,53 @@ func existsError(cluster string) error {
 	return errdefs.New(errdefs.ClassExists, "CLUSTER-EXISTS", "cluster %s exists", cluster)
 }
 
-func (p *Provider) createNetwork(ctx context.Context, spec provider.Spec) (netip.Prefix, error) {
+func (p *Provider) createNetwork(ctx context.Context, spec provider.Spec) ([]netip.Prefix, error) {
 	name := cmp.Or(spec.Network, "petri-"+spec.Cluster)
-	var subnet netip.Prefix
+	var subnets []netip.Prefix
 	err := p.call(ctx, "create network "+name, func() error {
 		if there, ok := p.networks[name]; ok && spec.Network != "" {
-			subnet = there.subnet
+			subnets = there.subnets
 			return nil
 		}
-		var err error
-		if subnet, err = p.freeSubnet(spec); err != nil {
-			return err
+		for _, v6 := range []bool{false, true} {
+			if v6 && !spec.IPv6 {
+				continue
+			}
+			subnet, err := p.freeSubnet(spec, v6)
+			if err != nil {
+				return err
+			}
+			subnets = append(subnets, subnet)
 		}
 		owner := spec.Cluster
 		if spec.Network != "" {
 			owner = "" // others may come to use it
 		}
-		p.networks[name] = &network{cluster: owner, subnet: subnet}
+		p.networks[name] = &network{cluster: owner, subnets: subnets}
 		return nil
 	})
-	return subnet, err
+	return subnets, err
 }
 
-func (p *Provider) freeSubnet(spec provider.Spec) (netip.Prefix, error) {
+func (p *Provider) freeSubnet(spec provider.Spec, v6 bool) (netip.Prefix, error) {
 	taken := slices.Clone(spec.Avoid)
 	for _, n := range p.networks {
-		taken = append(taken, n.subnet)
+		taken = append(taken, n.subnets...)
 	}
-	if spec.Subnet.IsValid() {
-		if slices.ContainsFunc(taken[len(spec.Avoid):], spec.Subnet.Overlaps) {
-			return netip.Prefix{}, errdefs.New(errdefs.ClassUsage, "SUBNET-TAKEN", "subnet %s overlaps with another network", spec.Subnet)
+	for _, subnet := range spec.Subnets {
+		if subnet.Addr().Is6() != v6 {
+			continue
 		}
-		return spec.Subnet.Masked(), nil
+		if slices.ContainsFunc(taken[len(spec.Avoid):], subnet.Overlaps) {
+			return netip.Prefix{}, errdefs.New(errdefs.ClassUsage, "SUBNET-TAKEN", "subnet %s overlaps with another network", subnet)
+		}
+		return subnet.Masked(), nil
 	}
 	for third := range 256 {
 		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 201, byte(third), 0}), 24)
+		if v6 {
+			subnet = netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0xc9, 2: byte(third)}), 64)
+		}
 		if !slices.ContainsFunc(taken, subnet.Overlaps) {
 			return subnet, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,8 +20,8 @@ import (
 // placement is where the nodes of a spec are.
 type placement struct {
 	spec     provider.Spec
-	subnet   netip.Prefix
-	addrs    map[string]netip.Addr
+	subnets  []netip.Prefix
+	addrs    map[string]node.Addrs
 	endpoint netip.AddrPort
 	serves   string // the node that publishes the API
 	ports    [][]node.Port
@@ -28,19 +29,23 @@ type placement struct {
 
 // place gives the nodes of a spec their places beside others, which the
 // cluster has already and which serve its API when there are any.
-func (p *Provider) place(spec provider.Spec, subnet netip.Prefix, others map[string]netip.Addr) *placement {
+func (p *Provider) place(spec provider.Spec, subnets []netip.Prefix, others map[string]node.Addrs) *placement {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pl := &placement{spec: spec, subnet: subnet, addrs: make(map[string]netip.Addr)}
+	pl := &placement{spec: spec, subnets: subnets, addrs: make(map[string]node.Addrs)}
 	maps.Copy(pl.addrs, others)
 	if len(others) == 0 {
 		pl.serves = endpointNode(spec.Nodes)
 	}
-	addr := subnet.Addr().Next() // the gateway
-	for _, n := range spec.Nodes {
-		for addr = addr.Next(); p.addrTaken(addr); addr = addr.Next() {
+	for _, subnet := range subnets {
+		addr := subnet.Addr().Next() // the gateway
+		for _, n := range spec.Nodes {
+			for addr = addr.Next(); p.addrTaken(addr); addr = addr.Next() {
+			}
+			pl.addrs[n.Name] = append(pl.addrs[n.Name], addr)
 		}
-		pl.addrs[n.Name] = addr
+	}
+	for _, n := range spec.Nodes {
 		var ports []node.Port
 		if n.Name == pl.serves {
 			ports = append(ports, node.Port{
@@ -75,7 +80,7 @@ func endpointNode(nodes []provider.NodeSpec) string {
 
 func (p *Provider) addrTaken(addr netip.Addr) bool {
 	for _, m := range p.machines {
-		if m.node.Addrs[0] == addr {
+		if slices.Contains(m.node.Addrs, addr) {
 			return true
 		}
 	}
@@ -117,8 +122,8 @@ func (pl *placement) render() ([][]provider.File, error) {
 
 func (pl *placement) of(n provider.NodeSpec) provider.Placement {
 	return provider.Placement{
-		Node: n, Addr: pl.addrs[n.Name], Nodes: maps.Clone(pl.addrs), Endpoint: pl.endpoint,
-		Gateway: pl.subnet.Addr().Next(), Subnet: pl.subnet,
+		Node: n, Addrs: pl.addrs[n.Name], Nodes: maps.Clone(pl.addrs), Endpoint: pl.endpoint,
+		Gateway: pl.subnets[0].Addr().Next(), Subnet: pl.subnets[0],
 	}
 }
 
@@ -143,7 +148,7 @@ func (pl *placement) machine(i int) *machine {
 	m := &machine{
 		node: node.Node{
 			Cluster: pl.spec.Cluster, Name: spec.Name, Role: spec.Role, Image: spec.Image,
-			Addrs: []netip.Addr{pl.addrs[spec.Name]}, State: node.Stopped, Created: started(),
+			Addrs: pl.addrs[spec.Name], State: node.Stopped, Created: started(),
 			Ports: pl.ports[i], Privileges: "privileged",
 			Creation:  pl.spec.Labels[nodeimage.LabelCreation],
 			Ephemeral: pl.spec.Labels[nodeimage.LabelEphemeral] != "",

@@ -90,23 +90,23 @@ func (p *Provider) power(ctx context.Context, verb string, n node.Node, effect f
 // Add implements provider.Growth: the engine is called in the order of the
 // spec.
 func (p *Provider) Add(ctx context.Context, spec provider.Spec, _ progress.Reporter) ([]node.Node, error) {
-	others := map[string]netip.Addr{}
-	var subnet netip.Prefix
+	others := map[string]node.Addrs{}
+	var subnets []netip.Prefix
 	var endpoint netip.AddrPort
 	err := p.call(ctx, "list nodes of "+spec.Cluster, func() error {
 		for name, m := range p.machines {
 			if m.node.Cluster != spec.Cluster {
 				continue
 			}
-			others[name] = m.node.Addrs[0]
+			others[name] = m.node.Addrs
 			if m.port != 0 {
 				endpoint = netip.AddrPortFrom(netip.MustParseAddr(m.address), m.port)
 			}
 		}
 		for _, n := range p.networks {
-			for _, addr := range others {
-				if n.subnet.Contains(addr) {
-					subnet = n.subnet
+			for _, addrs := range others {
+				if n.subnets[0].Contains(addrs.Of(false)) {
+					subnets = n.subnets
 				}
 			}
 		}
@@ -118,7 +118,7 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, _ progress.Repor
 	if err != nil {
 		return nil, err
 	}
-	pl := p.place(spec, subnet, others)
+	pl := p.place(spec, subnets, others)
 	pl.endpoint = endpoint
 	return p.createNodes(ctx, pl)
 }

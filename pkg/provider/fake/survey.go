@@ -22,7 +22,7 @@ func (p *Provider) Survey(ctx context.Context) (provider.Survey, error) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(p.networks)) {
 			n := p.networks[name]
-			out.Networks = append(out.Networks, provider.Network{Name: name, Cluster: n.cluster, Subnets: []netip.Prefix{n.subnet}})
+			out.Networks = append(out.Networks, provider.Network{Name: name, Cluster: n.cluster, Subnets: n.subnets})
 		}
 		slices.SortFunc(out.Containers, func(a, b provider.Container) int { return cmp.Compare(a.Name, b.Name) })
 		return nil
@@ -42,5 +42,5 @@ func (p *Provider) AddContainer(c provider.Container) {
 func (p *Provider) AddNetwork(name string, subnet netip.Prefix) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.networks[name] = &network{subnet: subnet}
+	p.networks[name] = &network{subnets: []netip.Prefix{subnet}}
 }

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -224,7 +225,7 @@ func testGrowth(t *testing.T, s Subject) {
 	for _, n := range added {
 		expectOutput(t, n, n.Name, "cat", "/etc/name")
 		p := placed[n.Name]
-		if p.Endpoint.String() != endpoint || len(p.Nodes) != 4 || p.Nodes[made[0].Name] != made[0].Addr(false) || !p.Subnet.Contains(p.Addr) {
+		if p.Endpoint.String() != endpoint || len(p.Nodes) != 4 || p.Nodes[made[0].Name].Of(false) != made[0].Addr(false) || !p.Subnet.Contains(p.Addrs.Of(false)) {
 			t.Errorf("%s was placed at %+v", n.Name, p)
 		}
 	}
@@ -249,5 +250,56 @@ func testGrowNothing(t *testing.T, s Subject) {
 	}
 	if _, err := growth.Add(t.Context(), newSpec(s, 0), progress.Discard); !errdefs.Is(err, errdefs.ClassNotFound) {
 		t.Errorf("add a node to no cluster: %v, want class not found", err)
+	}
+}
+
+// testIPv6: nodes have an address of each family, those that come later too,
+// and keep them while they are stopped.
+func testIPv6(t *testing.T, s Subject) {
+	spec := newSpec(s, 1)
+	subnet := netip.MustParsePrefix("fd5a:77::/64")
+	spec.IPv6, spec.Subnets = true, []netip.Prefix{subnet}
+	made := create(t, s, spec)
+	growth, ok := s.Provider.(provider.Growth)
+	if !ok {
+		t.Fatal("it cannot add nodes")
+	}
+	more := provider.Spec{Cluster: spec.Cluster, IPv6: true, Nodes: []provider.NodeSpec{
+		{Name: spec.Cluster + "-worker2", Role: nodeimage.RoleWorker, Image: s.Image},
+	}}
+	more.Files = func(p provider.Placement) ([]provider.File, error) {
+		if !subnet.Contains(p.Addrs.Of(true)) || !slices.Equal(p.Nodes[made[0].Name], made[0].Addrs) {
+			t.Errorf("%s was placed at %+v", p.Node.Name, p)
+		}
+		return nil, nil
+	}
+	added, err := growth.Add(t.Context(), more, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Concat(made, added)
+	seen := map[netip.Addr]bool{}
+	for _, n := range all {
+		if addr := n.Addr(true); len(n.Addrs) != 2 || !n.Addr(false).IsValid() || !subnet.Contains(addr) || seen[addr] {
+			t.Errorf("%s is at %v beside %v", n.Name, n.Addrs, seen)
+		}
+		seen[n.Addr(true)] = true
+	}
+	expectSame(t, s, spec.Cluster, all)
+	power, ok := s.Provider.(provider.Power)
+	if !ok {
+		t.Fatal("it cannot stop nodes")
+	}
+	if err := power.Stop(t.Context(), added[0], time.Second); err != nil {
+		t.Fatal(err)
+	}
+	stopped, err := s.Provider.Nodes(t.Context(), spec.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range stopped {
+		if !slices.Equal(n.Addrs, all[i].Addrs) {
+			t.Errorf("%s was at %v, and is at %v", n.Name, all[i].Addrs, n.Addrs)
+		}
 	}
 }

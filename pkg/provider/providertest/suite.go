@@ -55,6 +55,7 @@ func Run(t *testing.T, factory func(t *testing.T) Subject) {
 		{"Side by side", testSideBySide},
 		{"Endpoint", testEndpoint},
 		{"Subnet", testSubnet},
+		{"IPv6", testIPv6},
 		{"Exec", testExec},
 		{"ExecCancelled", testExecCancelled},
 		{"ExecConcurrent", testExecConcurrent},
@@ -210,7 +211,7 @@ type nodeFacts struct {
 }
 
 func facts(n node.Node) nodeFacts {
-	return nodeFacts{n.Cluster, n.Name, n.Role, n.Image, n.Addr(false).String(), n.Ports, n.Privileges}
+	return nodeFacts{n.Cluster, n.Name, n.Role, n.Image, fmt.Sprint(n.Addrs), n.Ports, n.Privileges}
 }
 
 func names(nodes []node.Node) []string {
@@ -254,11 +255,11 @@ func testPlacement(t *testing.T, s Subject) {
 		if !ok {
 			t.Fatalf("files of %s were not asked for", n.Name)
 		}
-		if p.Addr != n.Addr(false) || p.Nodes[n.Name] != p.Addr || len(p.Nodes) != len(nodes) {
-			t.Errorf("%s is at %v, its files were told %v, and of the others %v", n.Name, n.Addrs, p.Addr, p.Nodes)
+		if !slices.Equal(p.Addrs, n.Addrs) || !slices.Equal(p.Nodes[n.Name], p.Addrs) || len(p.Nodes) != len(nodes) {
+			t.Errorf("%s is at %v, its files were told %v, and of the others %v", n.Name, n.Addrs, p.Addrs, p.Nodes)
 		}
-		if !p.Subnet.Contains(p.Addr) || !p.Subnet.Contains(p.Gateway) || p.Gateway == p.Addr {
-			t.Errorf("%s: address %v, gateway %v, subnet %v", n.Name, p.Addr, p.Gateway, p.Subnet)
+		if addr := p.Addrs.Of(false); !p.Subnet.Contains(addr) || !p.Subnet.Contains(p.Gateway) || p.Gateway == addr {
+			t.Errorf("%s: address %v, gateway %v, subnet %v", n.Name, addr, p.Gateway, p.Subnet)
 		}
 		if p.Endpoint.String() != endpoint {
 			t.Errorf("%s was told endpoint %v, it is %s", n.Name, p.Endpoint, endpoint)
@@ -427,15 +428,16 @@ func testEndpoint(t *testing.T, s Subject) {
 
 func testSubnet(t *testing.T, s Subject) {
 	spec := newSpec(s, 1)
-	spec.Subnet = netip.MustParsePrefix("10.199.77.0/28")
+	subnet := netip.MustParsePrefix("10.199.77.0/28")
+	spec.Subnets = []netip.Prefix{subnet}
 	spec.Avoid = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
 	for _, n := range create(t, s, spec) {
-		if !spec.Subnet.Contains(n.Addr(false)) {
-			t.Errorf("%s is at %v, outside of %v", n.Name, n.Addrs, spec.Subnet)
+		if !subnet.Contains(n.Addr(false)) {
+			t.Errorf("%s is at %v, outside of %v", n.Name, n.Addrs, subnet)
 		}
 	}
 	other := newSpec(s, 0)
-	other.Subnet = netip.MustParsePrefix("10.199.77.0/29")
+	other.Subnets = []netip.Prefix{netip.MustParsePrefix("10.199.77.0/29")}
 	deleteLater(t, s, other.Cluster)
 	if _, err := s.Provider.Create(t.Context(), other, progress.Discard); err == nil {
 		t.Error("create in a subnet that is taken: no error")
