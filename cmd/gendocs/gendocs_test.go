@@ -228,7 +228,8 @@ func TestDefaultsAreTrue(t *testing.T) {
 				continue
 			}
 			count++
-			if got != f.fact("Default") {
+			// "127.0.0.1, for ipFamily ipv6 ::1"
+			if want, _, _ := strings.Cut(f.fact("Default"), ", for "); got != want {
 				t.Errorf("the default of %s is %s, and the reference says %s", path, got, f.fact("Default"))
 			}
 		}
