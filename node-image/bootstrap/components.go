@@ -37,13 +37,21 @@ const (
 
 // watchComponents fails when a component ends in a way that no repetition
 // mends, such as a flag that it does not know: kubeadm would wait for it for
-// minutes. It returns nil when ctx ends.
+// minutes. It returns nil when ctx ends. Logs are read when a component is
+// started again, which the kubelet does at once for the first time: reading them
+// all the while would take the cores from those who write them.
 func (n *Node) watchComponents(ctx context.Context) error {
 	tick := time.NewTicker(crashInterval)
 	defer tick.Stop()
+	read := map[string]string{}
 	for {
 		for _, component := range components {
-			if runs := n.runs(component); hopeless(runs) {
+			runs := n.runs(component)
+			if len(runs) < 2 || runs[len(runs)-1] == read[component] {
+				continue
+			}
+			read[component] = runs[len(runs)-1]
+			if hopeless(logTail(runs[0])) {
 				return fmt.Errorf("%s does not start", component)
 			}
 		}
@@ -59,18 +67,14 @@ func (n *Node) watchComponents(ctx context.Context) error {
 // there yet.
 var passing = regexp.MustCompile(`context deadline exceeded|connection refused|[Tt]imeout|timed out`)
 
-// hopeless reports whether the runs of a component tell that the next one will
-// end like them.
-func hopeless(runs []string) bool {
-	if len(runs) == 0 {
-		return false
-	}
-	last := logTail(runs[0])
-	switch diagnosis.ID(last) {
+// hopeless reports whether the end of a component's log tells that it will end
+// so each time.
+func hopeless(log string) bool {
+	switch diagnosis.ID(log) {
 	case "COMPONENT-FLAG":
 		return true
 	case "COMPONENT-FAILED":
-		return len(runs) > 1 && !passing.MatchString(last)
+		return !passing.MatchString(log)
 	}
 	return false
 }

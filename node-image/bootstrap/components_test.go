@@ -39,14 +39,18 @@ func TestWatchComponents(t *testing.T) {
 		plant    func(*testing.T, *Node)
 		hopeless string
 	}{
-		"nothing has run":            {func(*testing.T, *Node) {}, ""},
-		"all is well":                {func(t *testing.T, n *Node) { ran(t, n, "kube-apiserver", 0, started) }, ""},
-		"a flag that is not there":   {func(t *testing.T, n *Node) { ran(t, n, "kube-apiserver", 0, unknownFlag) }, "kube-apiserver"},
+		"nothing has run": {func(*testing.T, *Node) {}, ""},
+		"all is well":     {func(t *testing.T, n *Node) { ran(t, n, "kube-apiserver", 0, started) }, ""},
+		"a flag that is not there": {func(t *testing.T, n *Node) {
+			ran(t, n, "kube-apiserver", 0, unknownFlag)
+			ran(t, n, "kube-apiserver", 1)
+		}, "kube-apiserver"},
 		"it gave up once":            {func(t *testing.T, n *Node) { ran(t, n, "kube-apiserver", 0, noPolicy) }, ""},
 		"it gave up, and will again": {func(t *testing.T, n *Node) { ran(t, n, "kube-apiserver", 0, noPolicy); ran(t, n, "kube-apiserver", 1) }, "kube-apiserver"},
 		"it waits for another":       {func(t *testing.T, n *Node) { ran(t, n, "kube-apiserver", 3, noEtcd); ran(t, n, "kube-apiserver", 4) }, ""},
 		"usage after the reason": {func(t *testing.T, n *Node) {
 			ran(t, n, "etcd", 0, append([]string{"flag provided but not defined: -no-such-flag"}, make([]string, 100)...)...)
+			ran(t, n, "etcd", 1)
 		}, "etcd"},
 	} {
 		t.Run(name, func(t *testing.T) {
