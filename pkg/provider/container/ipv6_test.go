@@ -79,7 +79,7 @@ func TestEngineWithoutIPv6(t *testing.T) {
 
 // A network that clusters share has IPv6 for those that come later, where the
 // engine can.
-func TestSharedNetwork(t *testing.T) {
+func TestSharedNetworkHasIPv6(t *testing.T) {
 	for refused, addresses := range map[bool]int{false: 2, true: 1} {
 		e := newFakeEngine()
 		if refused {
