@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -74,18 +76,86 @@ func (c *controlPlane) announceEtcdPeers(ctx context.Context) error {
 	if len(c.plan.EtcdPeers) == 0 {
 		return nil
 	}
-	if _, err := os.Stat(c.path(filepath.Join(manifestsDir, "etcd.yaml"))); errors.Is(err, fs.ErrNotExist) {
-		return nil // etcd is elsewhere
+	if !c.hasEtcd() {
+		return nil // it is elsewhere
 	}
 	defer c.Events.phase("node/etcd-members")()
-	pki := nodeimage.CertificatesDir + "/etcd/"
 	for _, name := range slices.Sorted(maps.Keys(c.plan.EtcdPeers)) {
-		err := exec.Run(ctx, c.Runner, "etcdctl", "--endpoints=https://127.0.0.1:2379",
-			"--cacert="+pki+"ca.crt", "--cert="+pki+"healthcheck-client.crt", "--key="+pki+"healthcheck-client.key",
-			"member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdPeers[name])
+		err := exec.Run(ctx, c.Runner, etcdctl(ownEtcd, "member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdPeers[name])...)
 		if err != nil {
 			return fmt.Errorf("announce etcd member %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// ownEtcd is where the node's member of etcd serves clients.
+const ownEtcd = "https://127.0.0.1:2379"
+
+// etcdctl is a command about the member that serves at an endpoint.
+func etcdctl(endpoint string, args ...string) []string {
+	const pki = nodeimage.CertificatesDir + "/etcd/"
+	return append([]string{
+		"etcdctl", "--endpoints=" + endpoint,
+		"--cacert=" + pki + "ca.crt", "--cert=" + pki + "healthcheck-client.crt", "--key=" + pki + "healthcheck-client.key",
+	}, args...)
+}
+
+// Members writes the members of etcd as a list of nodeimage.EtcdMember; an
+// empty one when etcd is not the cluster's own. Without a majority of them etcd
+// cannot tell, and it fails.
+func (n *Node) Members(ctx context.Context, to io.Writer) error {
+	members := []nodeimage.EtcdMember{}
+	if n.hasEtcd() {
+		out, err := exec.Output(ctx, n.Runner, etcdctl(ownEtcd, "member", "list", "--write-out=json")...)
+		if err != nil {
+			return err
+		}
+		if members, err = readMembers(out); err != nil {
+			return fmt.Errorf("read the members of etcd: %w", err)
+		}
+	}
+	var all sync.WaitGroup
+	for i := range members {
+		all.Go(func() { members[i].Healthy = n.answers(ctx, members[i]) })
+	}
+	all.Wait()
+	return json.NewEncoder(to).Encode(members)
+}
+
+// readMembers reads what etcdctl writes.
+func readMembers(data []byte) ([]nodeimage.EtcdMember, error) {
+	var list struct {
+		Members []struct {
+			ID         uint64
+			Name       string
+			PeerURLs   []string
+			ClientURLs []string
+			IsLearner  bool
+		}
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, err
+	}
+	out := []nodeimage.EtcdMember{}
+	for _, m := range list.Members {
+		out = append(out, nodeimage.EtcdMember{
+			ID: strconv.FormatUint(m.ID, 16), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.IsLearner,
+		})
+	}
+	return out, nil
+}
+
+// answers reports whether a member of etcd takes part. One that has not begun
+// has no address for clients.
+func (n *Node) answers(ctx context.Context, m nodeimage.EtcdMember) bool {
+	if len(m.ClientURLs) == 0 {
+		return false
+	}
+	return exec.Run(ctx, n.Runner, etcdctl(m.ClientURLs[0], "endpoint", "health")...) == nil
+}
+
+// RemoveMember takes a member out of etcd by its ID.
+func (n *Node) RemoveMember(ctx context.Context, id string) error {
+	return exec.Run(ctx, n.Runner, etcdctl(ownEtcd, "member", "remove", id)...)
 }
