@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -33,7 +34,7 @@ func (p *Provider) place(spec provider.Spec, subnet netip.Prefix, others map[str
 	defer p.mu.Unlock()
 	pl := &placement{spec: spec, subnet: subnet, addrs: make(map[string]netip.Addr)}
 	maps.Copy(pl.addrs, others)
-	if len(others) == 0 {
+	if len(others) == 0 || slices.ContainsFunc(spec.Nodes, isLoadBalancer) {
 		pl.serves = endpointNode(spec.Nodes)
 	}
 	addr := subnet.Addr().Next() // the gateway
@@ -61,6 +62,8 @@ func (p *Provider) place(spec provider.Spec, subnet netip.Prefix, others map[str
 	}
 	return pl
 }
+
+func isLoadBalancer(n provider.NodeSpec) bool { return n.Role == nodeimage.RoleLoadBalancer }
 
 func endpointNode(nodes []provider.NodeSpec) string {
 	for _, role := range []string{nodeimage.RoleLoadBalancer, nodeimage.RoleControlPlane} {
