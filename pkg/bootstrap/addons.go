@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -110,6 +111,15 @@ func installAddons(ctx context.Context, env *Env, _ *progress.Task) error {
 			WithHint("a namespace or a kind that the manifest needs may be missing from it")
 	}
 	return err
+}
+
+// UpdateAddons applies the default storage of a node image, and the default CNI
+// where the cluster has it, to a cluster that is there. Files are the manifests
+// of the image, by path.
+func UpdateAddons(ctx context.Context, c *config.Cluster, api API, files map[string]string) error {
+	env := &Env{Config: c, kube: api}
+	env.manifests.files = files
+	return installAddons(ctx, env, nil)
 }
 
 // cniManifest is the manifest of the chosen CNI; nil when there is none.
