@@ -33,7 +33,7 @@ func provision(ctx context.Context, env *Env, _ *progress.Task) error {
 		return err
 	}
 	env.endpoint = "https://" + endpoint
-	return nil
+	return env.connectRegistries(ctx)
 }
 
 func (e *Env) spec() provider.Spec {
@@ -59,6 +59,9 @@ func (e *Env) spec() provider.Spec {
 	if e.adding == nil && e.balanced() {
 		spec.Nodes = append(spec.Nodes, e.loadBalancer())
 	}
+	if e.adding == nil && e.Config.ShareEngine {
+		spec.Nodes = append(spec.Nodes, e.imageServer())
+	}
 	return spec
 }
 
@@ -78,6 +81,9 @@ func nodeSpec(n config.Node) provider.NodeSpec {
 
 // files renders what a node finds inside itself when it boots.
 func (e *Env) files(at provider.Placement) ([]provider.File, error) {
+	if at.Node.Role == nodeimage.RoleImageServer {
+		return nil, nil
+	}
 	balancer, err := e.balancerFiles(at)
 	if err != nil || at.Node.Role == nodeimage.RoleLoadBalancer {
 		return balancer, err
@@ -94,7 +100,11 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := append(balancer,
+	registries, err := e.registryFiles()
+	if err != nil {
+		return nil, err
+	}
+	files := append(slices.Concat(balancer, registries),
 		provider.File{Path: nodeimage.PlanPath, Data: plan, Mode: 0o600}, // patches may hold passwords
 		provider.File{Path: nodeimage.KubeadmConfigPath, Data: conf, Mode: 0o600},
 	)
@@ -146,6 +156,7 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		ServiceSubnets:        []string{net.ServiceSubnet.String()},
 		Foreign:               e.isForeign(n),
 		IgnorePreflight:       ignoredPreflight,
+		RegistryAuth:          e.secrets.Auth,
 		ContainerdPatches:     e.Config.ContainerdPatches,
 		ContainerdJSONPatches: e.Config.ContainerdJSONPatches,
 	}

@@ -259,7 +259,7 @@ func checkHostPorts(p *problems, n Networking, nodes []machine) {
 const nodeRange = 24
 
 // checkSubnets wants ranges that do not overlap and have room for the nodes.
-func checkSubnets(p *problems, n Networking, nodes, balancers int) {
+func checkSubnets(p *problems, n Networking, nodes, besides int) {
 	overlap := func(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
 	pods, services := n.PodSubnet, n.ServiceSubnet
 	if pods.IsValid() {
@@ -277,7 +277,7 @@ func checkSubnets(p *problems, n Networking, nodes, balancers int) {
 		p.add("networking.nodeSubnet", "%s overlaps the range of pods or Services", n.NodeSubnet)
 	}
 	// neither the first and last address nor the gateway's is a node's
-	if room := 1<<(32-n.NodeSubnet.Bits()) - 3 - balancers; nodes > room {
+	if room := 1<<(32-n.NodeSubnet.Bits()) - 3 - besides; nodes > room {
 		p.add("networking.nodeSubnet", "%s has room for %d nodes, and there are %d", n.NodeSubnet, room, nodes)
 	}
 }

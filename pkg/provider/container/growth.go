@@ -51,30 +51,37 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, r progress.Repor
 // networkAround is the network that a cluster is on, with addresses for count
 // more nodes. Those that nodes have stay theirs while they are stopped.
 func (p *Provider) networkAround(ctx context.Context, present []container.Summary, count int) (clusterNetwork, error) {
-	name := networkOf(present[0])
-	all, err := p.engine.NetworkList(ctx, network.ListOptions{})
-	if err != nil {
-		return clusterNetwork{}, p.engineError(err, "list networks")
-	}
-	i := slices.IndexFunc(all, func(n network.Summary) bool { return n.Name == name })
-	if i < 0 {
-		return clusterNetwork{}, errdefs.New(errdefs.ClassFailed, "NETWORK-GONE", "network %q of the cluster is not there", name).
-			WithHint("Delete the cluster, and make it anew.")
-	}
-	if all[i].Labels[nodeimage.LabelCluster] == "" {
-		// shared with others: they are asked for too
-		return p.adoptNetwork(ctx, all[i], provider.Spec{Nodes: make([]provider.NodeSpec, count)})
-	}
-	on, err := describeNetwork(all[i])
+	found, err := p.networkNamed(ctx, networkOf(present[0]))
 	if err != nil {
 		return clusterNetwork{}, err
 	}
-	taken := []netip.Addr{on.gateway}
-	for _, c := range present {
-		taken = append(taken, containerAddrs(c)...)
+	if found.Labels[nodeimage.LabelCluster] == "" {
+		return p.adoptNetwork(ctx, found, provider.Spec{Nodes: make([]provider.NodeSpec, count)})
 	}
-	err = on.assign(count, 2, taken)
+	on, err := describeNetwork(found)
+	if err != nil {
+		return clusterNetwork{}, err
+	}
+	taken, err := p.addrsOn(ctx, found) // registries are on it too
+	if err != nil {
+		return clusterNetwork{}, err
+	}
+	err = on.assign(count, 2, append(taken, on.gateway))
 	return on, err
+}
+
+// networkNamed is the network of a cluster, by its name.
+func (p *Provider) networkNamed(ctx context.Context, name string) (network.Summary, error) {
+	all, err := p.engine.NetworkList(ctx, network.ListOptions{})
+	if err != nil {
+		return network.Summary{}, p.engineError(err, "list networks")
+	}
+	i := slices.IndexFunc(all, func(n network.Summary) bool { return n.Name == name })
+	if i < 0 {
+		return network.Summary{}, errdefs.New(errdefs.ClassFailed, "NETWORK-GONE", "network %q of the cluster is not there", name).
+			WithHint("Delete the cluster, and make it anew.")
+	}
+	return all[i], nil
 }
 
 // networkOf is the name of the network that a container is on.

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	cerrdefs "github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
@@ -155,16 +153,11 @@ func (p *Provider) adoptNetwork(ctx context.Context, n network.Summary, spec pro
 	if err != nil {
 		return clusterNetwork{}, err
 	}
-	members, err := p.engine.ContainerList(ctx, container.ListOptions{
-		All: true, Filters: filters.NewArgs(filters.Arg("network", n.ID)),
-	})
+	taken, err := p.addrsOn(ctx, n)
 	if err != nil {
-		return clusterNetwork{}, p.engineError(err, "list containers on network %s", n.Name)
+		return clusterNetwork{}, err
 	}
-	taken := []netip.Addr{adopted.gateway}
-	for _, m := range members {
-		taken = append(taken, containerAddrs(m)...)
-	}
+	taken = append(taken, adopted.gateway)
 	half := uint32(1) << (31 - adopted.subnet.Bits())
 	err = adopted.assign(len(spec.Nodes), half, taken)
 	return adopted, err

@@ -33,11 +33,13 @@ type Provider struct {
 	failures map[int]failure
 	networks map[string]*network
 	machines map[string]*machine
-	local    map[string]Image
-	remote   map[string]Image
-	scripts  []script
-	commands []Command
-	nextPort uint16
+	// by name, with the clusters that they are connected to
+	registries map[string]*provider.Registry
+	local      map[string]Image
+	remote     map[string]Image
+	scripts    []script
+	commands   []Command
+	nextPort   uint16
 }
 
 // network and machine are what the engine has.
@@ -62,6 +64,7 @@ var (
 	_ provider.LogCollector = (*Provider)(nil)
 	_ provider.Power        = (*Provider)(nil)
 	_ provider.Growth       = (*Provider)(nil)
+	_ provider.Registries   = (*Provider)(nil)
 )
 
 // New is an engine with no images and no clusters.
@@ -72,12 +75,13 @@ func New() *Provider {
 			CgroupVersion: 2, CgroupDriver: "systemd", StorageDriver: "overlay2",
 			CPUs: 2, MemoryBytes: 8 << 30, KernelVersion: "6.18.0", ID: "fake-engine",
 		},
-		failures: make(map[int]failure),
-		networks: make(map[string]*network),
-		machines: make(map[string]*machine),
-		local:    make(map[string]Image),
-		remote:   make(map[string]Image),
-		nextPort: 40000,
+		failures:   make(map[int]failure),
+		networks:   make(map[string]*network),
+		machines:   make(map[string]*machine),
+		registries: make(map[string]*provider.Registry),
+		local:      make(map[string]Image),
+		remote:     make(map[string]Image),
+		nextPort:   40000,
 	}
 }
 
@@ -258,6 +262,9 @@ func (p *Provider) Delete(ctx context.Context, cluster string) error {
 	for _, name := range names {
 		err := p.call(ctx, "remove network "+name, func() error {
 			delete(p.networks, name)
+			for _, r := range p.registries {
+				r.Clusters = without(r.Clusters, cluster)
+			}
 			return nil
 		})
 		if err != nil {
@@ -341,6 +348,9 @@ func (p *Provider) Objects() []string {
 	}
 	for name := range p.machines {
 		out = append(out, "node "+name)
+	}
+	for name := range p.registries {
+		out = append(out, "registry "+name)
 	}
 	slices.Sort(out)
 	return out
