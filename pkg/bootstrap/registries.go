@@ -1,8 +1,8 @@
 package bootstrap
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -134,7 +134,7 @@ func Password(file, variable string) (string, error) {
 		password = strings.TrimRight(string(data), "\r\n")
 	}
 	if password == "" {
-		return "", errors.New("it is empty")
+		return "", fmt.Errorf("%s is empty", cmp.Or(file, "$"+variable))
 	}
 	return password, nil
 }

@@ -29,7 +29,7 @@ func (s *source) registries(p *problems, dir string) []Registry {
 		}
 		r.CAFile = existing(p, path+".caFile", r.CAFile, dir)
 		r.PasswordFile = existing(p, path+".passwordFile", r.PasswordFile, dir)
-		checkCredentials(p, path, r, dir != "")
+		checkCredentials(p, path, r)
 		out = append(out, r)
 	}
 	return out
@@ -82,9 +82,9 @@ func existing(p *problems, path, file, dir string) string {
 	return file
 }
 
-// checkCredentials wants a user to have one password. Whether it is there is
-// known only on the machine that makes the cluster.
-func checkCredentials(p *problems, path string, r Registry, here bool) {
+// checkCredentials wants a user to have one password. A variable is looked for
+// by who makes the cluster: a file may be checked where there is none.
+func checkCredentials(p *problems, path string, r Registry) {
 	sources := 0
 	for _, source := range []string{r.PasswordFile, r.PasswordEnv} {
 		if source != "" {
@@ -96,8 +96,6 @@ func checkCredentials(p *problems, path string, r Registry, here bool) {
 		p.add(path+".username", "is required for a password")
 	case r.Username != "" && sources != 1:
 		p.add(path+".username", "needs one of passwordFile and passwordEnv, and has %d", sources)
-	case r.PasswordEnv != "" && here && os.Getenv(r.PasswordEnv) == "":
-		p.add(path+".passwordEnv", "the environment has no variable %s", r.PasswordEnv)
 	}
 }
 
