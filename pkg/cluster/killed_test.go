@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -17,17 +18,24 @@ import (
 // whether there was such a call.
 func (s *scene) kill(t *testing.T, n int, inject func(*scene, int)) bool {
 	t.Helper()
-	var note string
-	s.events.on = func(progress.Event) {
+	var (
+		mu   sync.Mutex
+		note string
+	)
+	s.events.call(func(progress.Event) {
 		if id, err := killed("dev"); err == nil && id != "" {
+			mu.Lock()
+			defer mu.Unlock()
 			note = id
 		}
-	}
+	})
 	inject(s, len(s.Calls())+n)
 	opts := s.options()
 	opts.Retain = true
 	err := s.Create(t.Context(), dev(t, 1), opts)
-	s.events.on = nil
+	s.events.call(nil)
+	mu.Lock()
+	defer mu.Unlock()
 	if note != "" {
 		path := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "petri", "creations", "dev")
 		if err := os.WriteFile(path, []byte(note), 0o600); err != nil {

@@ -130,16 +130,21 @@ func (w *watch) Report(e progress.Event) {
 	}
 }
 
+// call has fn called for each event from now on; nil: nothing.
+func (w *watch) call(fn func(progress.Event)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.on = fn
+}
+
 // cancelAt ends a context when a phase of the whole cluster has a status.
 func (w *watch) cancelAt(ctx context.Context, phase string, status progress.Status) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.on = func(e progress.Event) {
+	w.call(func(e progress.Event) {
 		if e.Phase == phase && e.Node == "" && e.Status == status {
 			cancel()
 		}
-	}
+	})
 	return ctx
 }
 
