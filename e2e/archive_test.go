@@ -86,10 +86,7 @@ func manifestNames(t *testing.T, c *cluster, tag, checksum string) {
 // official ones.
 func serverArchive(t *testing.T) string {
 	t.Helper()
-	ref := image()
-	if ref == "" {
-		ref = defaultImage(t)
-	}
+	ref := nodeImage(t)
 	path := filepath.Join(t.TempDir(), "kubernetes-server-linux-amd64.tar.gz")
 	f, err := os.Create(path)
 	if err != nil {

@@ -115,20 +115,6 @@ func TestDoctorFindsWhatIsInTheWay(t *testing.T) {
 	})
 }
 
-// nodeImage is the node image under test.
-func nodeImage(t *testing.T) string {
-	t.Helper()
-	if image() != "" {
-		return image()
-	}
-	r := run(t.Context(), "", "", petriBinary(), "version", "-o", "json")
-	var v struct{ NodeImage string }
-	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil || v.NodeImage == "" {
-		t.Fatalf("petri version: %v\n%s%s", err, r.stdout, r.stderr)
-	}
-	return v.NodeImage
-}
-
 // refused wants a creation to fail with an ID in no time, and nothing of the
 // cluster to be there.
 func (c *cluster) refused(t *testing.T, id, names string, args ...string) {

@@ -36,12 +36,16 @@ func TestImageIsReproducible(t *testing.T) {
 	}
 }
 
-func defaultImage(t *testing.T) string {
+// nodeImage is the node image under test by name, the default one too.
+func nodeImage(t *testing.T) string {
 	t.Helper()
+	if image() != "" {
+		return image()
+	}
 	var v struct{ NodeImage string }
 	r := run(t.Context(), "", "", petriBinary(), "version", "-o", "json")
-	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil || v.NodeImage == "" {
+		t.Fatalf("petri version: %v\n%s%s", err, r.stdout, r.stderr)
 	}
 	return v.NodeImage
 }

@@ -49,9 +49,7 @@ func (p *privilegedEngine) get(t *testing.T) *privilegedEngine {
 	p.once.Do(func() {
 		p.err = errors.New("it was not started: the first test that needs it says why")
 		p.kind = installKind(t)
-		if p.image = image(); p.image == "" {
-			p.image = defaultImage(t)
-		}
+		p.image = nodeImage(t)
 		p.err = p.start(context.Background())
 	})
 	if p.err != nil {

@@ -51,10 +51,7 @@ func pauseProgram(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref := image()
-	if ref == "" {
-		ref = defaultImage(t)
-	}
+	ref := nodeImage(t)
 	data, err := p.(provider.ImageStore).ReadImageFile(t.Context(), ref, "/petri/store/snapshots/pause/fs/pause")
 	if err != nil {
 		t.Fatal(err)

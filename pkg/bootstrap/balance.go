@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/petri-cluster/petri/pkg/balancer"
+	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
 )
@@ -77,9 +78,7 @@ const etcdPeerPort = 2380
 func (e *Env) certSANs(at provider.Placement) []string {
 	sans := []string{at.Endpoint.Addr().String()}
 	if e.balanced() {
-		for _, addr := range e.used(at.Nodes[e.endpointName()]) {
-			sans = append(sans, addr.String())
-		}
+		sans = append(sans, config.Texts(e.used(at.Nodes[e.endpointName()]))...)
 	}
 	return sans
 }

@@ -143,8 +143,8 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		Name:                  n.Name,
 		Role:                  n.Role,
 		Address:               e.primary(at.Addrs).String(),
-		PodSubnets:            texts(net.PodSubnets),
-		ServiceSubnets:        texts(net.ServiceSubnets),
+		PodSubnets:            config.Texts(net.PodSubnets),
+		ServiceSubnets:        config.Texts(net.ServiceSubnets),
 		Foreign:               e.isForeign(n),
 		IgnorePreflight:       ignoredPreflight,
 		ContainerdPatches:     e.Config.ContainerdPatches,
@@ -183,14 +183,6 @@ func (e *Env) used(addrs node.Addrs) []netip.Addr {
 
 // primary is the address by which a node is known first.
 func (e *Env) primary(addrs node.Addrs) netip.Addr { return e.used(addrs)[0] }
-
-func texts(ranges []netip.Prefix) []string {
-	var out []string
-	for _, r := range ranges {
-		out = append(out, r.String())
-	}
-	return out
-}
 
 // firstRange is what the controller-manager gives to the first node that is
 // registered, unless it is told another size of range.

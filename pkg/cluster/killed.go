@@ -33,9 +33,6 @@ func begin(name string) (creation, error) {
 		return creation{}, err
 	}
 	c := creation{id: strings.ToLower(rand.Text()), note: path}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return creation{}, fmt.Errorf("note the creation: %w", err)
-	}
 	if err := atomicfile.Write(path, []byte(c.id), 0o600); err != nil {
 		return creation{}, fmt.Errorf("note the creation: %w", err)
 	}

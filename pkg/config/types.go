@@ -5,6 +5,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -111,14 +112,18 @@ type Networking struct {
 // IPv6 reports whether nodes need an IPv6 address.
 func (n Networking) IPv6() bool { return n.IPFamily == ipv6 || n.IPFamily == dual }
 
-// Joined writes ranges as flags of Kubernetes take them: with commas.
-func Joined(ranges []netip.Prefix) string {
+// Texts writes ranges or addresses one by one.
+func Texts[T fmt.Stringer](items []T) []string {
 	var out []string
-	for _, r := range ranges {
-		out = append(out, r.String())
+	for _, item := range items {
+		out = append(out, item.String())
 	}
-	return strings.Join(out, ",")
+	return out
 }
+
+// Joined writes ranges or addresses as flags of Kubernetes take them: with
+// commas.
+func Joined[T fmt.Stringer](items []T) string { return strings.Join(Texts(items), ",") }
 
 // ControlPlanes are the control-plane nodes, at least one.
 func (c *Cluster) ControlPlanes() []Node { return c.withRole("control-plane") }

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"regexp"
+	"sync"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
 )
@@ -14,8 +15,9 @@ const (
 )
 
 // All is what is known. What is said more precisely comes first: a log may hold
-// several of these, one because of another.
-func All() []Known {
+// several of these, one because of another. The patterns are compiled at the
+// first call: most processes need none.
+var All = sync.OnceValue(func() []Known {
 	return []Known{
 		// inotify borrows the words of full disks and of open files
 		known("INOTIFY-LOW", errdefs.ClassUnavailable,
@@ -78,7 +80,7 @@ func All() []Known {
 		known("COMPONENT-FAILED", errdefs.ClassFailed, `"command failed" err="(?P<why>[^\n]*)"`,
 			"$who gave up: ${why}", "if that is about its settings, "+ownSettings),
 	}
-}
+})
 
 func known(id string, class errdefs.Class, pattern, what, hint string) Known {
 	return Known{ID: id, Class: class, Pattern: regexp.MustCompile(pattern), What: what, Hint: hint}

@@ -130,8 +130,10 @@ func Examine(f *Facts) Report {
 		if c.needs == aSurvey && f.Survey == nil && f.EngineErr == nil {
 			continue
 		}
-		found := []Finding{{Severity: Skipped, Seen: f.unmet(c.needs)}}
-		if found[0].Seen == "" {
+		var found []Finding
+		if why := f.unmet(c.needs); why != "" {
+			found = skipped(why)
+		} else {
 			found = c.run(f)
 		}
 		for _, finding := range found {
@@ -194,6 +196,9 @@ func (r Report) Err() error {
 func fine(format string, args ...any) []Finding {
 	return []Finding{{Severity: OK, Seen: fmt.Sprintf(format, args...)}}
 }
+
+// skipped is what a check says that could not look.
+func skipped(why string) []Finding { return []Finding{{Severity: Skipped, Seen: why}} }
 
 // note, warning and fatal make findings with an ID, whose Why and Fix follow.
 func note(id, format string, args ...any) Finding {

@@ -1,50 +1,30 @@
 package doctor
 
 import (
-	"fmt"
 	"io/fs"
 	"path"
-	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
 )
 
-// release is a kernel's, of which two numbers count.
-type release struct{ major, minor int }
-
 // The oldest kernels that kubeadm, and kube-proxy with nftables, accept.
 var (
-	oldest         = release{4, 19}
-	oldestNftables = release{5, 13}
+	oldest         = version.MustParseGeneric("4.19")
+	oldestNftables = version.MustParseGeneric("5.13")
 )
 
-func (r release) before(other release) bool {
-	return r.major < other.major || r.major == other.major && r.minor < other.minor
-}
-
-func (r release) String() string { return fmt.Sprintf("%d.%d", r.major, r.minor) }
-
-func parseRelease(text string) (release, bool) {
-	parts := strings.SplitN(text, ".", 3)
-	if len(parts) < 2 {
-		return release{}, false
-	}
-	minor, _, _ := strings.Cut(parts[1], "-")
-	a, err1 := strconv.Atoi(parts[0])
-	b, err2 := strconv.Atoi(minor)
-	return release{a, b}, err1 == nil && err2 == nil
-}
-
 func checkKernel(f *Facts) []Finding {
-	version, ok := parseRelease(f.Engine.KernelVersion)
+	kernel, err := version.ParseGeneric(f.Engine.KernelVersion)
 	switch {
-	case !ok:
-		return []Finding{{Severity: Skipped, Seen: "the engine does not say which kernel it has"}}
-	case version.before(oldest):
+	case err != nil:
+		return skipped("the engine does not say which kernel it has")
+	case kernel.LessThan(oldest):
 		return []Finding{fatal(errdefs.ClassUnavailable, "KERNEL-OLD", "the kernel is %s, and Kubernetes needs %s", f.Engine.KernelVersion, oldest).
 			because("kubelet and the container runtime use what older kernels do not have").fix("upgrade the system")}
-	case version.before(oldestNftables) && f.Cluster.Networking.KubeProxyMode == "nftables":
+	case kernel.LessThan(oldestNftables) && f.Cluster.Networking.KubeProxyMode == "nftables":
 		return []Finding{fatal(errdefs.ClassUnavailable, "KERNEL-OLD", "the kernel is %s, and kube-proxy needs %s for nftables", f.Engine.KernelVersion, oldestNftables).
 			because("kube-proxy would not start, and no Service would be reached").fix("set networking.kubeProxyMode: iptables in the configuration")}
 	}
@@ -74,7 +54,7 @@ func features() []feature {
 func checkKernelFeatures(f *Facts) []Finding {
 	known := f.Host.modules(f.Engine.KernelVersion)
 	if known == nil {
-		return []Finding{{Severity: Skipped, Seen: "there is no list of this kernel's modules"}}
+		return skipped("there is no list of this kernel's modules")
 	}
 	var found []Finding
 	for _, want := range features() {

@@ -14,6 +14,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/hostnet"
+	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/provider"
 )
 
@@ -70,41 +71,53 @@ func checkPublished(f *Facts) []Finding {
 	var found []Finding
 	for _, e := range endpoints(f.Cluster) {
 		for _, c := range f.Survey.Containers {
-			for _, p := range c.Ports {
-				if p.HostPort == e.port && p.Protocol == e.protocol && !slices.Contains(found, portTaken(e, "container "+c.Name)) {
-					found = append(found, portTaken(e, "container "+c.Name))
-				}
+			if slices.ContainsFunc(c.Ports, func(p node.Port) bool { return p.HostPort == e.port && p.Protocol == e.protocol }) {
+				found = append(found, portTaken(e, "container "+c.Name))
 			}
 		}
 	}
 	return or(found, "none is in the way")
 }
 
-// ranges are the networks of the cluster that are known beforehand, by what
-// they are for.
-func ranges(c *config.Cluster) map[string][]netip.Prefix {
-	n := c.Networking
-	return map[string][]netip.Prefix{"podSubnet": n.PodSubnets, "serviceSubnet": n.ServiceSubnets, "nodeSubnet": n.NodeSubnets}
+// span is a network of the cluster that is known beforehand.
+type span struct {
+	field  string // of networking, that names it
+	subnet netip.Prefix
+}
+
+func spans(c *config.Cluster) []span {
+	var out []span
+	for _, of := range []struct {
+		field   string
+		subnets []netip.Prefix
+	}{
+		{"podSubnet", c.Networking.PodSubnets},
+		{"serviceSubnet", c.Networking.ServiceSubnets},
+		{"nodeSubnet", c.Networking.NodeSubnets},
+	} {
+		for _, subnet := range of.subnets {
+			out = append(out, span{of.field, subnet})
+		}
+	}
+	return out
 }
 
 func checkRoutes(f *Facts) []Finding {
 	var found []Finding
 	for _, r := range hostnet.Routes(f.Host.FS) {
-		for _, name := range []string{"podSubnet", "serviceSubnet", "nodeSubnet"} {
-			for _, subnet := range ranges(f.Cluster)[name] {
-				if subnet.Overlaps(r.Subnet) {
-					found = append(found, overlap(name, subnet, fmt.Sprintf("the route to %s by %s", r.Subnet, r.Device)))
-				}
+		for _, own := range spans(f.Cluster) {
+			if own.subnet.Overlaps(r.Subnet) {
+				found = append(found, overlap(own, fmt.Sprintf("the route to %s by %s", r.Subnet, r.Device)))
 			}
 		}
 	}
 	return or(found, "none overlaps with the cluster's networks")
 }
 
-func overlap(name string, subnet netip.Prefix, with string) Finding {
-	return warning("SUBNET-ROUTED", "networking.%s, %s, overlaps with %s", name, subnet, with).
+func overlap(own span, with string) Finding {
+	return warning("SUBNET-ROUTED", "networking.%s, %s, overlaps with %s", own.field, own.subnet, with).
 		because("what has an address there can no longer be reached: from pods, or from this machine").
-		fix("choose another networking.%s in the configuration", name)
+		fix("choose another networking.%s in the configuration", own.field)
 }
 
 func checkNameServers(f *Facts) []Finding {
@@ -116,15 +129,13 @@ func checkNameServers(f *Facts) []Finding {
 			fix("look at resolvectl status, or write a name server into /etc/resolv.conf")}
 	}
 	for _, s := range servers {
-		for name, subnets := range ranges(f.Cluster) {
-			for _, subnet := range subnets {
-				if subnet.Contains(s) {
-					found = append(found, overlap(name, subnet, fmt.Sprintf("the name server %s", s)))
-				}
+		for _, own := range spans(f.Cluster) {
+			if own.subnet.Contains(s) {
+				found = append(found, overlap(own, fmt.Sprintf("the name server %s", s)))
 			}
 		}
 	}
-	return or(found, "%s", joined(servers))
+	return or(found, "%s", strings.Join(config.Texts(servers), ", "))
 }
 
 func nameServers(resolvConf string) []netip.Addr {
@@ -139,14 +150,6 @@ func nameServers(resolvConf string) []netip.Addr {
 		}
 	}
 	return out
-}
-
-func joined[T fmt.Stringer](items []T) string {
-	var out []string
-	for _, item := range items {
-		out = append(out, item.String())
-	}
-	return strings.Join(out, ", ")
 }
 
 // checkProxies never shows a proxy's user and password.
@@ -199,25 +202,23 @@ func checkNetworks(f *Facts) []Finding {
 		if n.Cluster == f.Cluster.Name {
 			continue
 		}
-		for _, name := range []string{"podSubnet", "serviceSubnet", "nodeSubnet"} {
-			for _, ours := range ranges(f.Cluster)[name] {
-				found = append(found, checkNetwork(n, name, ours)...)
-			}
+		for _, own := range spans(f.Cluster) {
+			found = append(found, checkNetwork(n, own)...)
 		}
 	}
 	return or(found, "%d, none overlaps with the cluster's", len(f.Survey.Networks))
 }
 
 // checkNetwork looks at a network of the engine beside one of the cluster's.
-func checkNetwork(n provider.Network, name string, ours netip.Prefix) []Finding {
-	i := slices.IndexFunc(n.Subnets, ours.Overlaps)
+func checkNetwork(n provider.Network, own span) []Finding {
+	i := slices.IndexFunc(n.Subnets, own.subnet.Overlaps)
 	switch {
 	case i < 0:
 		return nil
-	case name == "nodeSubnet":
-		return []Finding{fatal(errdefs.ClassUsage, "SUBNET-TAKEN", "networking.nodeSubnet, %s, overlaps with network %s, %s", ours, n.Name, n.Subnets[i]).
+	case own.field == "nodeSubnet":
+		return []Finding{fatal(errdefs.ClassUsage, "SUBNET-TAKEN", "networking.nodeSubnet, %s, overlaps with network %s, %s", own.subnet, n.Name, n.Subnets[i]).
 			because("the engine refuses a network whose addresses another one has").
 			fix("choose another networking.nodeSubnet, or leave it out and petri picks a free one")}
 	}
-	return []Finding{overlap(name, ours, fmt.Sprintf("network %s, %s", n.Name, n.Subnets[i]))}
+	return []Finding{overlap(own, fmt.Sprintf("network %s, %s", n.Name, n.Subnets[i]))}
 }

@@ -1,11 +1,11 @@
 package doctor
 
 import (
-	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
@@ -16,11 +16,11 @@ func checkImages(f *Facts) []Finding {
 	var found []Finding
 	for _, ref := range slices.Sorted(maps.Keys(f.Images)) {
 		image := f.Images[ref]
-		version, ours := strings.CutPrefix(ref, nodeimage.LocalPrefix)
+		tag, ours := strings.CutPrefix(ref, nodeimage.LocalPrefix)
 		switch {
 		case errdefs.Is(image.Err, errdefs.ClassNotFound) && ours:
 			found = append(found, fatal(errdefs.ClassNotFound, "NODE-IMAGE-MISSING", "the engine has no node image %s", ref).
-				because("images of that name are built and never pulled").fix("petri build node-image %s", version))
+				because("images of that name are built and never pulled").fix("petri build node-image %s", tag))
 		case errdefs.Is(image.Err, errdefs.ClassNotFound):
 			found = append(found, note("NODE-IMAGE-MISSING", "the engine has no node image %s, and will pull it", ref).
 				because("the first creation takes as long as that").fix("docker pull %s", ref))
@@ -102,25 +102,24 @@ func checkKubectl(f *Facts) []Finding {
 			because("clusters work without, and you will want one").
 			fix("docker cp petri-control-plane:/usr/bin/kubectl /usr/local/bin/ takes that of a node")}
 	}
-	mine, ok := minor(f.Kubectl)
 	for _, ref := range slices.Sorted(maps.Keys(f.Images)) {
-		version := f.Images[ref].Labels[nodeimage.LabelKubernetes]
-		theirs, known := minor(version)
-		if ok && known && max(mine-theirs, theirs-mine) > 1 {
-			return []Finding{warning("KUBECTL-SKEW", "kubectl is %s, and node image %s carries %s", f.Kubectl, ref, version).
+		carried := f.Images[ref].Labels[nodeimage.LabelKubernetes]
+		if skewed(f.Kubectl, carried) {
+			return []Finding{warning("KUBECTL-SKEW", "kubectl is %s, and node image %s carries %s", f.Kubectl, ref, carried).
 				because("kubectl is only made for API servers one minor version away").
-				fix("install kubectl %s", cmp.Or(version, "of the cluster's version"))}
+				fix("install kubectl %s", carried)}
 		}
 	}
 	return fine("%s", f.Kubectl)
 }
 
-// minor is the second number of a version such as "v1.36.3".
-func minor(version string) (int, bool) {
-	parts := strings.Split(version, ".")
-	if len(parts) < 2 {
-		return 0, false
+// skewed reports whether two versions are more than one minor version apart; of
+// what is no version it knows nothing.
+func skewed(a, b string) bool {
+	one, errA := version.ParseGeneric(a)
+	other, errB := version.ParseGeneric(b)
+	if errA != nil || errB != nil {
+		return false
 	}
-	n, err := strconv.Atoi(parts[1])
-	return n, err == nil
+	return max(one.Minor(), other.Minor())-min(one.Minor(), other.Minor()) > 1
 }

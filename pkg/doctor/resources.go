@@ -97,14 +97,14 @@ const (
 
 func checkDisk(f *Facts) []Finding {
 	if f.Engine.Root == "" {
-		return []Finding{{Severity: Skipped, Seen: "the engine does not say where it keeps its files"}}
+		return skipped("the engine does not say where it keeps its files")
 	}
 	left, err := f.Host.Space(f.Engine.Root)
 	const fix = "see what takes it (docker system df), and remove what is not needed: docker image prune, docker builder prune"
 	const why = "nodes do not run pods on a full disk, and etcd stops"
 	switch {
 	case err != nil:
-		return []Finding{{Severity: Skipped, Seen: err.Error()}}
+		return skipped(err.Error())
 	case left.Bytes < diskLeast:
 		return []Finding{fatal(errdefs.ClassUnavailable, "DISK-FULL", "%s are free below %s", size(left.Bytes), f.Engine.Root).because(why).fix(fix)}
 	case left.Bytes < diskEnough:
@@ -125,7 +125,7 @@ func checkDiskSpeed(f *Facts) []Finding {
 	took, err := f.Host.Sync()
 	switch {
 	case err != nil:
-		return []Finding{{Severity: Skipped, Seen: err.Error()}}
+		return skipped(err.Error())
 	case took > slowSync:
 		return []Finding{warning("DISK-SLOW", "a write takes %s to reach the disk", took.Round(time.Millisecond)).
 			because("etcd waits for the disk at each change: requests time out and leaders are lost").
@@ -151,7 +151,7 @@ func checkInotify(f *Facts) []Finding {
 	const fix = "sudo sysctl -w fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288 (and in /etc/sysctl.d/99-petri.conf, to keep it)"
 	switch {
 	case !ok:
-		return []Finding{{Severity: Skipped, Seen: "the kernel does not say"}}
+		return skipped("the kernel does not say")
 	case f.Host.Inotify(wanted) < wanted:
 		return []Finding{fatal(errdefs.ClassUnavailable, "INOTIFY-LOW", "root may have %d inotify instances, and has fewer than %d left", instances, wanted).because(why).fix(fix)}
 	case instances < enoughInstances:
@@ -169,7 +169,7 @@ const filesPerNode = 20000
 func checkFiles(f *Facts) []Finding {
 	open := f.Host.numbers("proc/sys/fs/file-nr") // open, free, most
 	if len(open) != 3 {
-		return []Finding{{Severity: Skipped, Seen: "the kernel does not say"}}
+		return skipped("the kernel does not say")
 	}
 	if left, need := int64(open[2])-int64(open[0]), int64(filesPerNode*len(f.Cluster.Nodes)); open[2] < 1<<62 && left < need {
 		return []Finding{warning("FILES-LOW", "%d of %d files are open on this machine", open[0], open[2]).
@@ -187,7 +187,7 @@ func checkProcesses(f *Facts) []Finding {
 	ids, okIDs := f.Host.number("proc/sys/kernel/pid_max")
 	running, okNow := threads(f.Host.text("proc/loadavg"))
 	if !ok || !okIDs || !okNow {
-		return []Finding{{Severity: Skipped, Seen: "the kernel does not say"}}
+		return skipped("the kernel does not say")
 	}
 	limit := min(most, ids)
 	if running+uint64(threadsPerNode*len(f.Cluster.Nodes)) > limit {
@@ -218,7 +218,7 @@ const (
 
 func checkClock(f *Facts) []Finding {
 	if f.Engine.Time.IsZero() {
-		return []Finding{{Severity: Skipped, Seen: "the engine does not say what time it is"}}
+		return skipped("the engine does not say what time it is")
 	}
 	ahead := f.Engine.Time.Sub(f.Host.Now()).Round(time.Second)
 	const fix = "set the clock (sudo timedatectl set-ntp true); after a laptop slept, restart Docker Desktop"

@@ -114,9 +114,7 @@ func names(in Input) []any {
 	if in.Cluster.Networking.IPv6() {
 		known = append(known, "::1")
 	}
-	for _, addr := range in.Addresses[1:] { // kubeadm adds the first
-		known = append(known, addr.String())
-	}
+	known = append(known, config.Texts(in.Addresses[1:])...) // kubeadm adds the first
 	var out []any
 	for _, name := range append(known, in.CertSANs...) {
 		if name != "" && !slices.Contains(out, any(name)) {
@@ -173,12 +171,8 @@ func localAPI(in Input) object {
 }
 
 func nodeRegistration(in Input) object {
-	var addresses []string
-	for _, addr := range in.Addresses {
-		addresses = append(addresses, addr.String())
-	}
 	args := []any{
-		argument("node-ip", strings.Join(addresses, ",")),
+		argument("node-ip", config.Joined(in.Addresses)),
 		argument("provider-id", fmt.Sprintf("petri://%s/%s/%s", in.Provider, in.Cluster.Name, in.Node.Name)),
 	}
 	if len(in.Node.Labels) > 0 {
