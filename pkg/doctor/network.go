@@ -70,8 +70,9 @@ func portTaken(e endpoint, by string) Finding {
 func checkPublished(f *Facts) []Finding {
 	var found []Finding
 	for _, e := range endpoints(f.Cluster) {
+		wanted := node.Port{HostPort: e.port, ListenAddress: e.address, Protocol: e.protocol}
 		for _, c := range f.Survey.Containers {
-			if slices.ContainsFunc(c.Ports, func(p node.Port) bool { return p.HostPort == e.port && p.Protocol == e.protocol }) {
+			if slices.ContainsFunc(c.Ports, wanted.Collides) {
 				found = append(found, portTaken(e, "container "+c.Name))
 			}
 		}

@@ -31,6 +31,19 @@ type Port struct {
 	Protocol      string // "tcp", "udp", "sctp"
 }
 
+// Collides reports whether two ports of the host cannot both be published.
+func (p Port) Collides(with Port) bool {
+	return p.HostPort == with.HostPort && p.Protocol == with.Protocol &&
+		(p.ListenAddress == with.ListenAddress || everywhere(p.ListenAddress) || everywhere(with.ListenAddress))
+}
+
+// everywhere reports whether an address to listen on is all of them. What is no
+// address may be any.
+func everywhere(address string) bool {
+	addr, err := netip.ParseAddr(address)
+	return err != nil || addr.IsUnspecified()
+}
+
 // Node is one machine. Facts are as of the listing that made it. Running a
 // command waits until the node has booted.
 type Node struct {

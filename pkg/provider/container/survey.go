@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"net/netip"
 	"slices"
 
 	"github.com/docker/docker/api/types/container"
@@ -77,7 +76,7 @@ func (p *Provider) refuseTaken(ctx context.Context, spec provider.Spec) error {
 		}
 		for _, theirs := range containerPorts(c) {
 			for _, ours := range wanted {
-				if collide(ours, theirs) {
+				if ours.Collides(theirs) {
 					return portTaken("port %s:%d of the host is published by container %s", ours.ListenAddress, ours.HostPort, name)
 				}
 			}
@@ -95,17 +94,6 @@ func fixedPorts(spec provider.Spec) []node.Port {
 		}
 	}
 	return slices.DeleteFunc(ports, func(port node.Port) bool { return port.HostPort == 0 })
-}
-
-// collide says whether two ports of the host cannot both be published.
-func collide(a, b node.Port) bool {
-	return a.HostPort == b.HostPort && a.Protocol == b.Protocol &&
-		(a.ListenAddress == b.ListenAddress || everywhere(a.ListenAddress) || everywhere(b.ListenAddress))
-}
-
-func everywhere(address string) bool {
-	addr, err := netip.ParseAddr(address)
-	return err != nil || addr.IsUnspecified()
 }
 
 func nameTaken(name, format string, args ...any) error {
