@@ -49,8 +49,8 @@ func errorPages(root string) (map[string][]byte, error) {
 	pages := map[string][]byte{errorDir + "/_index.md": errorIndex(sections)}
 	for _, s := range sections {
 		var b bytes.Buffer
-		// no weight: they are sorted by title, and a new one changes no other
-		fmt.Fprintf(&b, "---\ntitle: %s\ndescription: What error %s means, why it happens and what to do.\n", s.id, s.id)
+		// of one weight, so sorted by title: a new one changes no other
+		fmt.Fprintf(&b, "---\ntitle: %s\nweight: 1\ndescription: What error %s means, why it happens and what to do.\n", s.id, s.id)
 		fmt.Fprintf(&b, "# gendocs makes this page from troubleshooting.md: change it there\n---\n\n%s\n", linked(s.text, sections))
 		for _, log := range logs[s.id] {
 			fmt.Fprintf(&b, "\n## Recognised by\n\n%s\n\n```text\n%s\n```\n", strings.TrimSpace(log.source), strings.TrimSpace(log.text))
