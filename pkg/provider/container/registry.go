@@ -318,10 +318,10 @@ func (p *Provider) meeting(ctx context.Context, name, cluster string) (c contain
 	return c, on, err
 }
 
-// lastFree is the last address of a network that nobody has. Nodes get theirs
+// lastFree is the last IPv4 address of a network that nobody has. Nodes get theirs
 // from below, or from the middle, and a stopped one has the engine keep none.
 func (p *Provider) lastFree(ctx context.Context, on network.Summary) (netip.Addr, error) {
-	described, err := describeNetwork(on)
+	described, err := describeNetwork(on, false)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -329,13 +329,14 @@ func (p *Provider) lastFree(ctx context.Context, on network.Summary) (netip.Addr
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	taken = append(taken, described.gateway)
-	for i := uint32(1)<<(32-described.subnet.Bits()) - 2; i > 0; i-- {
-		if addr := nthAddr(described.subnet, i); !slices.Contains(taken, addr) {
+	subnet := described.v4.subnet
+	taken = append(taken, described.v4.gateway)
+	for i := uint32(1)<<(32-subnet.Bits()) - 2; i > 0; i-- {
+		if addr := nthAddr(subnet, i); !slices.Contains(taken, addr) {
 			return addr, nil
 		}
 	}
-	return netip.Addr{}, errdefs.New(errdefs.ClassUsage, "SUBNET-FULL", "network %s: no address is left in subnet %s", on.Name, described.subnet).
+	return netip.Addr{}, errdefs.New(errdefs.ClassUsage, "SUBNET-FULL", "network %s: no address is left in subnet %s", on.Name, subnet).
 		WithHint("Choose a larger node subnet.")
 }
 
