@@ -75,7 +75,8 @@ func (r *registryTest) serveUpstream(t *testing.T) {
 	for _, name := range []string{"cached", "private"} {
 		r.pushed(t, "localhost"+host+"/"+name+":1", name)
 	}
-	gateway := docker(t, "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+	// not of the network, which need not say: the engine has a default of its own
+	gateway := docker(t, "inspect", "petri-registry-e2e", "--format", "{{.NetworkSettings.Networks.bridge.Gateway}}")
 	listener, err := net.Listen("tcp", net.JoinHostPort(gateway, "0"))
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +256,7 @@ func checkConnect(t *testing.T, r *registryTest) {
 }
 
 func checkWrongRegistries(t *testing.T, r *registryTest) {
-	docker(t, "create", "--name", "petri-registry-e2e-foreign", defaultOr(t), "true")
+	docker(t, "create", "--name", "petri-registry-e2e-foreign", nodeImage(t), "true")
 	t.Cleanup(func() { run(cleanupContext(t), "", "", "docker", "rm", "--force", "petri-registry-e2e-foreign") })
 	_, port, _ := strings.Cut(r.push, ":")
 	for want, args := range map[string][]string{
@@ -276,14 +277,6 @@ func checkWrongRegistries(t *testing.T, r *registryTest) {
 	if left := docker(t, "ps", "--all", "--quiet", "--filter", "name=petri-registry-e2e-(port|nowhere)"); left != "" {
 		t.Errorf("left are %s", left)
 	}
-}
-
-// defaultOr is the node image under test.
-func defaultOr(t *testing.T) string {
-	if image() != "" {
-		return image()
-	}
-	return defaultImage(t)
 }
 
 // checkOutlives deletes the cluster, and then the registry.

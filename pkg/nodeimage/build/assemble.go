@@ -126,15 +126,20 @@ const (
 	imageServer = "petri-images"
 )
 
-// checkPrograms makes sure that every program of a node is there: one that is
-// not would become an empty file.
-func (in Inputs) checkPrograms() error {
+// programNames are the programs that a node is made of.
+func programNames() []string {
 	names := append(slices.Clone(imageOnly), helper, imageServer)
 	for _, p := range slices.Concat(places, kubernetesPlaces) {
 		names = append(names, p.program)
 	}
+	return names
+}
+
+// checkPrograms makes sure that every program of a node is there: one that is
+// not would become an empty file.
+func (in Inputs) checkPrograms() error {
 	var errs []error
-	for _, name := range names {
+	for _, name := range programNames() {
 		path, ok := in.Programs[name]
 		if !ok {
 			errs = append(errs, fmt.Errorf("program %s is missing", name))
