@@ -131,20 +131,18 @@ type Server struct {
 }
 
 // HostsFile is the hosts.toml of a registry: mirrors are asked in their order,
-// and itself at last. The zero Server leaves containerd its own idea of where a
+// and itself at last. Without a URL, containerd has its own idea of where a
 // registry is.
 func HostsFile(mirrors []Server, itself Server) ([]byte, error) {
 	var out strings.Builder
-	if itself.URL != "" {
-		data, err := toml.Marshal(struct {
-			Server string `toml:"server"`
-			CA     string `toml:"ca,omitempty"`
-		}{itself.URL, itself.CA})
-		if err != nil {
-			return nil, err
-		}
-		out.Write(data)
+	data, err := toml.Marshal(struct {
+		Server string `toml:"server,omitempty"`
+		CA     string `toml:"ca,omitempty"`
+	}{itself.URL, itself.CA})
+	if err != nil {
+		return nil, err
 	}
+	out.Write(data)
 	for _, m := range mirrors {
 		h := host{Capabilities: []string{"pull", "resolve"}, CA: m.CA, DialTimeout: m.DialTimeout}
 		if err := writeHost(&out, m.URL, h); err != nil {
