@@ -248,6 +248,7 @@ func checkConnect(t *testing.T, r *registryTest) {
 	r.mustPetri(t, "connect", "registry", "e2e", "--name", r.name)
 	r.mustPetri(t, "create", "node", "--name", r.name)
 	r.pushed(t, r.push+"/app:2", "2")
+	onEngine(t, r.app("petri-e2e/shared:1", "engine"))
 	r.runs(t, worker, r.push+"/app:2", "petri-e2e/shared:1")
 	r.mustPetri(t, "restart", "cluster", "--name", r.name)
 	r.pushed(t, r.push+"/app:3", "3")
