@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,12 +122,17 @@ func configPlaces(t *testing.T) []place {
 	return places
 }
 
-// siblings are the fields that an object cannot be without.
+// siblings are the fields that an object, or a field of one, cannot be without.
 var siblings = map[string]string{
 	"nodes[]":                     "role: control-plane",
 	"nodes[].taints[]":            "{key: k, effect: NoSchedule}",
 	"nodes[].extraMounts[]":       "{hostPath: ./src, containerPath: /src}",
 	"nodes[].extraPortMappings[]": "{containerPort: 80}",
+	"registries[]":                "{host: registry.example}",
+
+	"registries[].username":     "{passwordEnv: REGISTRY_TOKEN}",
+	"registries[].passwordFile": "{username: puller}",
+	"registries[].passwordEnv":  "{username: puller}",
 
 	"kubeadmConfigPatchesJSON6902[]": `{group: kubelet.config.k8s.io, version: v1beta1, kind: KubeletConfiguration, patch: "[]"}`,
 }
@@ -138,6 +144,11 @@ func TestExamplesAreAccepted(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "src"), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for _, file := range []string{"registry-ca.pem", "registry-token"} {
+		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, p := range configPlaces(t) {
 		for _, f := range p.fields {
@@ -160,6 +171,7 @@ func TestExamplesAreAccepted(t *testing.T) {
 func nest(t *testing.T, path string, f field) []byte {
 	t.Helper()
 	value := parse(t, siblings[path])
+	maps.Copy(value, parse(t, siblings[join(path, f.name)]))
 	for key, v := range parse(t, f.fact("Example")) {
 		if v == nil {
 			t.Errorf("the example of %s has no value", f.name)

@@ -193,6 +193,15 @@ func (m *Machine) write(path, content string) error {
 	return os.WriteFile(m.path(path), []byte(content), 0o644)
 }
 
+// writeSecret is write for a file that nobody but root may read, also when it was
+// there before.
+func (m *Machine) writeSecret(path, content string) error {
+	if err := os.WriteFile(m.path(path)+".new", []byte(content), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(m.path(path)+".new", m.path(path))
+}
+
 // dropIn writes a file that only some machines need, and removes what an
 // earlier boot wrote on a machine that needed it.
 func (m *Machine) dropIn(needed bool, path, content string) error {

@@ -144,7 +144,7 @@ func (m *Machine) patchContainerd() error {
 	if err != nil {
 		return err
 	}
-	result, err := containerdconf.Apply(files, m.Plan.ContainerdPatches, m.Plan.ContainerdJSONPatches)
+	result, err := containerdconf.Apply(files, m.containerdPatches(), m.Plan.ContainerdJSONPatches)
 	if err != nil {
 		return err
 	}
@@ -158,12 +158,21 @@ func (m *Machine) patchContainerd() error {
 			return err
 		}
 	}
-	return m.write(containerdConf, string(result.TOML))
+	return m.writeSecret(containerdConf, string(result.TOML)) // patches may hold passwords
+}
+
+// containerdPatches are those of the cluster's configuration, after the
+// credentials for registries.
+func (m *Machine) containerdPatches() []string {
+	if m.Plan.RegistryAuth == "" {
+		return m.Plan.ContainerdPatches
+	}
+	return append([]string{m.Plan.RegistryAuth}, m.Plan.ContainerdPatches...)
 }
 
 // patchesContainerd reports whether the cluster's configuration has patches.
 func (m *Machine) patchesContainerd() bool {
-	return m.Plan != nil && len(m.Plan.ContainerdPatches)+len(m.Plan.ContainerdJSONPatches) > 0
+	return m.Plan != nil && len(m.containerdPatches())+len(m.Plan.ContainerdJSONPatches) > 0
 }
 
 // containerdFiles are the image's configuration of containerd and the drop-ins,

@@ -105,6 +105,7 @@ func installAddons(ctx context.Context, env *Env, _ *progress.Task) error {
 		}
 		return env.kube.Apply(ctx, []byte(manifest))
 	})
+	group.Go(func() error { return announceRegistries(ctx, env) })
 	err := group.Wait()
 	if errors.Is(err, errAddons) {
 		return errdefs.New(errdefs.ClassTimeout, "ADDONS-NOT-APPLIED", "%w", err).

@@ -24,12 +24,14 @@ type Addition struct {
 	Discovery string
 	// API is the cluster's.
 	API API
+	// Secrets are what the other nodes know of registries.
+	Secrets RegistrySecrets
 }
 
 // Grow makes nodes of the cluster that env.Config describes, with them in it,
 // and returns when they are Ready. Like Run it undoes nothing.
 func Grow(ctx context.Context, env *Env, add Addition) error {
-	env.adding, env.token, env.kube = add.Nodes, add.Token, add.API
+	env.adding, env.token, env.kube, env.secrets = add.Nodes, add.Token, add.API, add.Secrets
 	env.discovery.set(add.Discovery)
 	return Run(ctx, env, GrowthPhases())
 }
@@ -39,7 +41,8 @@ func Grow(ctx context.Context, env *Env, add Addition) error {
 func GrowthPhases() []Phase {
 	return []Phase{
 		{ID: "image", Title: "Checking the node image", Run: checkImages},
-		{ID: "provision", Title: "Starting nodes", After: []string{"image"}, Run: provisionMore},
+		{ID: "registries", Title: "Looking up registries", Skip: noRegistries, Run: findRegistries},
+		{ID: "provision", Title: "Starting nodes", After: []string{"image", "registries"}, Run: provisionMore},
 		{ID: "join", Title: "Joining workers", After: []string{"provision"}, Run: joinMore},
 		{ID: "ready", Title: "Waiting until the nodes are Ready", After: []string{"join"}, Skip: noWait, Run: waitReady},
 		{ID: "finish", Title: "Keeping the configuration", After: []string{"join", "ready"}, Run: finish},

@@ -50,6 +50,9 @@ func checkImages(ctx context.Context, env *Env, task *progress.Task) error {
 	if err := env.checkVersions(); err != nil {
 		return err
 	}
+	if err := env.checkImageServer(); err != nil {
+		return err
+	}
 	return env.checkBalancers()
 }
 

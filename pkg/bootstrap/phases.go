@@ -19,6 +19,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/progress"
 	"github.com/petri-cluster/petri/pkg/provider"
+	"github.com/petri-cluster/petri/pkg/registry"
 )
 
 // Env is what phases share: the input, and what each phase found for others.
@@ -53,6 +54,8 @@ type Env struct {
 	adding     []config.Node // nodes that are added to a cluster; nil: it is made
 	nodes      map[string]node.Node
 	cni        []byte // manifest of the user's own CNI
+	secrets    RegistrySecrets
+	registries registry.Setup
 	endpoint   string // "https://host:port" of the API on the host
 	kube       API
 
@@ -70,6 +73,7 @@ type API interface {
 	Wait(ctx context.Context, conditions []kube.Condition, met func(name string)) error
 	DeleteToken(ctx context.Context, id string) error
 	SaveConfig(ctx context.Context, config []byte) error
+	AnnounceRegistry(ctx context.Context, hosting string) error
 }
 
 // Phase is one part of making a cluster. ID is the word in events, flags and
@@ -87,7 +91,8 @@ func Phases() []Phase {
 	return []Phase{
 		{ID: "image", Title: "Checking the node image", Run: checkImages},
 		{ID: "cni", Title: "Reading the CNI manifest", Skip: ownCNI, Run: readCNI},
-		{ID: "provision", Title: "Starting nodes", After: []string{"image", "cni"}, Run: provision},
+		{ID: "registries", Title: "Looking up registries", Skip: noRegistries, Run: findRegistries},
+		{ID: "provision", Title: "Starting nodes", After: []string{"image", "cni", "registries"}, Run: provision},
 		{ID: "init", Title: "Starting the control plane", After: []string{"provision"}, Run: initControlPlane},
 		{ID: "api", Title: "Waiting for the API", After: []string{"provision"}, Run: waitAPI},
 		{ID: "addons", Title: "Installing network and storage", After: []string{"api"}, Run: installAddons},

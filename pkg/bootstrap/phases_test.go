@@ -61,7 +61,7 @@ func TestPhaseIDsStay(t *testing.T) {
 	for _, p := range Phases() {
 		got = append(got, p.ID)
 	}
-	want := []string{"image", "cni", "provision", "init", "api", "addons", "join", "ready", "finish"}
+	want := []string{"image", "cni", "registries", "provision", "init", "api", "addons", "join", "ready", "finish"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("scripts and documents know them (-want +got):\n%s", diff)
 	}

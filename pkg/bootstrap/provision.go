@@ -33,7 +33,7 @@ func provision(ctx context.Context, env *Env, _ *progress.Task) error {
 		return err
 	}
 	env.endpoint = "https://" + endpoint
-	return nil
+	return env.connectRegistries(ctx)
 }
 
 func (e *Env) spec() provider.Spec {
@@ -60,6 +60,9 @@ func (e *Env) spec() provider.Spec {
 	if e.adding == nil && e.balanced() {
 		spec.Nodes = append(spec.Nodes, e.loadBalancer())
 	}
+	if e.adding == nil && e.Config.ShareEngine {
+		spec.Nodes = append(spec.Nodes, e.imageServer())
+	}
 	return spec
 }
 
@@ -79,6 +82,9 @@ func nodeSpec(n config.Node) provider.NodeSpec {
 
 // files renders what a node finds inside itself when it boots.
 func (e *Env) files(at provider.Placement) ([]provider.File, error) {
+	if at.Node.Role == nodeimage.RoleImageServer {
+		return nil, nil
+	}
 	balancer, err := e.balancerFiles(at)
 	if err != nil || at.Node.Role == nodeimage.RoleLoadBalancer {
 		return balancer, err
@@ -95,7 +101,11 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := append(balancer,
+	registries, err := e.registryFiles()
+	if err != nil {
+		return nil, err
+	}
+	files := append(slices.Concat(balancer, registries),
 		provider.File{Path: nodeimage.PlanPath, Data: plan, Mode: 0o600}, // patches may hold passwords
 		provider.File{Path: nodeimage.KubeadmConfigPath, Data: conf, Mode: 0o600},
 	)
@@ -147,6 +157,7 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		ServiceSubnets:        config.Texts(net.ServiceSubnets),
 		Foreign:               e.isForeign(n),
 		IgnorePreflight:       ignoredPreflight,
+		RegistryAuth:          e.secrets.Auth,
 		ContainerdPatches:     e.Config.ContainerdPatches,
 		ContainerdJSONPatches: e.Config.ContainerdJSONPatches,
 	}

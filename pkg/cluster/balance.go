@@ -32,7 +32,7 @@ func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) e
 	errs := make([]error, len(all))
 	var group errgroup.Group
 	for i, n := range all {
-		if n.State != node.Running {
+		if n.State != node.Running || n.Role == nodeimage.RoleImageServer {
 			continue
 		}
 		group.Go(func() error {

@@ -90,18 +90,18 @@ func (m *Manager) Own(ctx context.Context) ([]string, error) {
 	return own, nil
 }
 
-// Nodes returns the nodes of a cluster, control planes first, without its load
-// balancer, in which no Kubernetes runs. A cluster that is not there is an error
+// Nodes returns the nodes of a cluster, control planes first, without what is
+// beside them, in which no Kubernetes runs. A cluster that is not there is an error
 // of class not found.
 func (m *Manager) Nodes(ctx context.Context, name string) ([]node.Node, error) {
 	all, err := m.machines(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, isLoadBalancer), nil
+	return slices.DeleteFunc(all, isBeside), nil
 }
 
-// machines are the nodes of a cluster and its load balancer.
+// machines are the nodes of a cluster and what is beside them.
 func (m *Manager) machines(ctx context.Context, name string) ([]node.Node, error) {
 	all, err := m.provider.Nodes(ctx, name)
 	if err != nil {
@@ -114,6 +114,10 @@ func (m *Manager) machines(ctx context.Context, name string) ([]node.Node, error
 }
 
 func isLoadBalancer(n node.Node) bool { return n.Role == nodeimage.RoleLoadBalancer }
+
+// isBeside reports whether a machine is there for the nodes, and is none: it runs
+// one program, which the API knows nothing of.
+func isBeside(n node.Node) bool { return isLoadBalancer(n) || n.Role == nodeimage.RoleImageServer }
 
 // entryName is the name of a cluster's entries in kubeconfig files. A cluster
 // without nodes has that of new ones.

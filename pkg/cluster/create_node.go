@@ -69,6 +69,10 @@ func (s *members) add(ctx context.Context, opts AddOptions) ([]string, error) {
 			}
 		}
 	}
+	secrets, err := s.registrySecrets(ctx)
+	if err != nil {
+		return nil, err
+	}
 	task := progress.Start(s.reporter, "token", "Allowing nodes to join", "")
 	token, discovery, err := s.invite(ctx)
 	if err := task.Done(err); err != nil {
@@ -79,7 +83,7 @@ func (s *members) add(ctx context.Context, opts AddOptions) ([]string, error) {
 		NodeEnv: s.NodeEnv,
 		Labels:  map[string]string{nodeimage.LabelVersion: version.String(), nodeimage.LabelDialect: s.first.Dialect},
 	}
-	err = bootstrap.Grow(ctx, env, bootstrap.Addition{Nodes: added, Token: token, Discovery: discovery, API: s.api})
+	err = bootstrap.Grow(ctx, env, bootstrap.Addition{Nodes: added, Token: token, Discovery: discovery, API: s.api, Secrets: secrets})
 	if err != nil {
 		return nil, s.withdraw(ctx, names, token, err)
 	}

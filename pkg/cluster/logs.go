@@ -91,7 +91,7 @@ func (m *Manager) exportNode(ctx context.Context, n node.Node, dir string) error
 		inspect, err := c.Inspect(ctx, n)
 		errs = append(errs, err, os.WriteFile(filepath.Join(dir, "inspect.json"), withoutPasswords(inspect), 0o644))
 	}
-	if isLoadBalancer(n) {
+	if isBeside(n) {
 		return errors.Join(errs...) // its console is all that it writes
 	}
 	if n.State != node.Running {

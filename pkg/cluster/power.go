@@ -161,18 +161,18 @@ func (m *Manager) stop(ctx context.Context, power provider.Power, name string, o
 
 // stopOrder is groups of nodes that stop one after another.
 func stopOrder(nodes []node.Node) [][]node.Node {
-	var workers, controlPlanes, balancers []node.Node
+	var workers, controlPlanes, beside []node.Node
 	for _, n := range nodes {
 		switch n.Role {
 		case nodeimage.RoleWorker:
 			workers = append(workers, n)
-		case nodeimage.RoleLoadBalancer:
-			balancers = append(balancers, n)
+		case nodeimage.RoleLoadBalancer, nodeimage.RoleImageServer:
+			beside = append(beside, n)
 		default:
 			controlPlanes = append(controlPlanes, n)
 		}
 	}
-	return [][]node.Node{workers, controlPlanes, balancers}
+	return [][]node.Node{workers, controlPlanes, beside}
 }
 
 // refuseLoss fails when a control plane among the nodes keeps etcd's data in
@@ -256,7 +256,7 @@ func startTimes(ctx context.Context, power provider.Power, nodes []node.Node) (m
 	})
 	out := map[string]time.Time{}
 	for i, n := range nodes {
-		if !isLoadBalancer(n) {
+		if !isBeside(n) {
 			out[n.Name] = times[i]
 		}
 	}

@@ -142,16 +142,19 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 
 // described is a node as sentences have it.
 func described(n node.Node) string {
-	if isLoadBalancer(n) {
+	switch n.Role {
+	case nodeimage.RoleLoadBalancer:
 		return "load balancer " + n.Name
+	case nodeimage.RoleImageServer:
+		return "image server " + n.Name
 	}
 	return "node " + n.Name
 }
 
 func fromEngine(n node.Node) NodeStatus {
 	s := NodeStatus{Name: n.Name, Role: n.Role, State: string(n.State), Image: n.Image, Privileges: n.Privileges, Created: n.Created.UTC().Format("2006-01-02T15:04:05Z")}
-	// nobody but the engine knows how a load balancer is
-	s.Ready = isLoadBalancer(n) && n.State == node.Running
+	// nobody but the engine knows how what is beside nodes is
+	s.Ready = isBeside(n) && n.State == node.Running
 	for _, a := range n.Addrs {
 		s.Addresses = append(s.Addresses, a.String())
 	}
@@ -173,7 +176,7 @@ func (m *Manager) fromAPI(ctx context.Context, s *Status, nodes []node.Node) err
 	}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		if n.Role == nodeimage.RoleLoadBalancer {
+		if isBeside(nodes[i]) {
 			continue // the API does not know it
 		}
 		info, ok := known[n.Name]
@@ -216,7 +219,7 @@ func (m *Manager) statusConditions(ctx context.Context, name string, nodes []nod
 func kubeNames(nodes []node.Node) []string {
 	var names []string
 	for _, n := range nodes {
-		if !isLoadBalancer(n) {
+		if !isBeside(n) {
 			names = append(names, n.Name)
 		}
 	}
@@ -248,7 +251,7 @@ func (m *Manager) Summaries(ctx context.Context) ([]Summary, error) {
 		if len(nodes) > 0 {
 			s.Image = nodes[0].Image
 		}
-		s.Nodes = len(slices.DeleteFunc(nodes, isLoadBalancer))
+		s.Nodes = len(slices.DeleteFunc(nodes, isBeside))
 		endpoint, err := m.provider.Endpoint(ctx, name)
 		if err != nil && !errdefs.Is(err, errdefs.ClassNotFound) {
 			return nil, err

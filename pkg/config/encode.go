@@ -19,7 +19,13 @@ func Encode(c *Cluster) ([]byte, error) {
 		FeatureGates: c.FeatureGates, RuntimeConfig: c.RuntimeConfig,
 		KubeadmConfigPatches: c.KubeadmPatches, KubeadmConfigPatchesJSON6902: encodeJSONPatches(c.KubeadmJSONPatches),
 		ContainerdConfigPatches: c.ContainerdPatches, ContainerdConfigPatchesJSON6902: c.ContainerdJSONPatches,
-		Networking: encodeNetworking(c.Networking),
+		Networking: encodeNetworking(c.Networking), LocalRegistries: c.LocalRegistries,
+	}
+	if c.ShareEngine {
+		out.Images.Share = shareEngine
+	}
+	for _, r := range c.Registries {
+		out.Registries = append(out.Registries, v1alpha1.Registry(r))
 	}
 	seen := map[string]int{}
 	for _, n := range c.Nodes {

@@ -26,13 +26,14 @@ func reload(t *testing.T, c *config.Cluster) *config.Cluster {
 
 func TestEncode(t *testing.T) {
 	for name, text := range map[string]string{
-		"default": "",
-		"rich":    rich,
-		"numbers": begin + "kubeadm: [{apiVersion: kubelet.config.k8s.io/v1beta1, kind: KubeletConfiguration, a: 18446744073709551615, b: 9007199254740993, c: 1e30, d: 0.1, e: [null, true], \"f\": \"1\"}]\n",
-		"kind":    kindRich,
-		"search":  begin + "networking: {dnsSearch: []}\n",
-		"names":   begin + "name: dev\nnodes: [{role: control-plane}, {role: worker}, {role: worker, name: dev-worker4}, {role: worker, name: dev-worker2}]\n",
-		"odd":     begin + "containerdConfigPatches: [\"#\\t\\u00e9\\r\\n\"]\nnodes: [{labels: {\"y\": \"n\", \"1\": \"2\"}}]\n",
+		"default":    "",
+		"rich":       rich,
+		"numbers":    begin + "kubeadm: [{apiVersion: kubelet.config.k8s.io/v1beta1, kind: KubeletConfiguration, a: 18446744073709551615, b: 9007199254740993, c: 1e30, d: 0.1, e: [null, true], \"f\": \"1\"}]\n",
+		"kind":       kindRich,
+		"registries": begin + "registries: [{host: docker.io, mirrors: [\"https://m\"]}, {host: \"r:5000\", username: u, passwordEnv: HOME}]\nlocalRegistries: [local]\nimages: {share: engine}\n",
+		"search":     begin + "networking: {dnsSearch: []}\n",
+		"names":      begin + "name: dev\nnodes: [{role: control-plane}, {role: worker}, {role: worker, name: dev-worker4}, {role: worker, name: dev-worker2}]\n",
+		"odd":        begin + "containerdConfigPatches: [\"#\\t\\u00e9\\r\\n\"]\nnodes: [{labels: {\"y\": \"n\", \"1\": \"2\"}}]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := load(t, text, config.Options{DefaultImage: imageOf, Dir: directory(t)})

@@ -157,7 +157,7 @@ const (
 )
 
 // checkSubnets wants ranges that do not overlap and have room for the nodes.
-func checkSubnets(p *problems, n Networking, nodes, balancers int) {
+func checkSubnets(p *problems, n Networking, nodes, besides int) {
 	for _, pods := range n.PodSubnets {
 		length := nodeRange
 		if pods.Addr().Is6() {
@@ -177,7 +177,7 @@ func checkSubnets(p *problems, n Networking, nodes, balancers int) {
 			p.add(nodeRanges.path, "%s overlaps the range of pods or Services", own)
 		}
 		// neither the first and last address nor the gateway's is a node's
-		if room := 1<<min(own.Addr().BitLen()-own.Bits(), 16) - 3 - balancers; nodes > room {
+		if room := 1<<min(own.Addr().BitLen()-own.Bits(), 16) - 3 - besides; nodes > room {
 			p.add(nodeRanges.path, "%s has room for %d nodes, and there are %d", own, room, nodes)
 		}
 	}

@@ -38,6 +38,7 @@ type Overrides struct {
 	Name, Image, KubernetesVersion string
 	Ephemeral                      bool // true wins over the file
 	ControlPlanes, Workers         *int
+	LocalRegistries                []string // added to the file's
 }
 
 // Load reads a configuration strictly, fills in defaults and checks it: a file

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/petri-cluster/petri/pkg/config/v1alpha1"
 )
 
@@ -34,6 +36,12 @@ func (s *source) override(o Overrides, p *problems) {
 		s.KubernetesVersion, p.flags["kubernetesVersion"] = o.KubernetesVersion, "--kubernetes-version"
 	}
 	s.Ephemeral = s.Ephemeral || o.Ephemeral
+	for _, name := range o.LocalRegistries {
+		if !slices.Contains(s.LocalRegistries, name) {
+			p.flags[index("localRegistries", len(s.LocalRegistries))] = "--registry"
+			s.LocalRegistries = append(s.LocalRegistries, name)
+		}
+	}
 	for i, n := range s.Nodes {
 		s.nodes = append(s.nodes, entry{Node: n, path: index("nodes", i)})
 	}

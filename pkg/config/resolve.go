@@ -55,12 +55,19 @@ func (s *source) resolve(p *problems, opts Options) *Cluster {
 	checkJSONPatches(p, "kubeadmConfigPatchesJSON6902", c.KubeadmJSONPatches)
 	checkContainerd(p, c)
 	c.Networking = s.networking(p, opts.Dir)
+	c.Registries = s.registries(p, opts.Dir)
+	c.LocalRegistries = slices.Clone(s.LocalRegistries)
+	checkLocalRegistries(p, c.LocalRegistries)
+	c.ShareEngine = s.Images.Share == shareEngine
+	if !slices.Contains([]string{"", shareNone, shareEngine}, s.Images.Share) {
+		p.add("images.share", "%q is not one of %s, %s", s.Images.Share, shareNone, shareEngine)
+	}
 	nodes := s.machines(p, opts, c.Name, loopback(c.Networking.IPFamily))
 	for _, m := range nodes {
 		c.Nodes = append(c.Nodes, m.Node)
 	}
 	checkHostPorts(p, c.Networking, nodes)
-	checkSubnets(p, c.Networking, len(nodes), c.balancers())
+	checkSubnets(p, c.Networking, len(nodes), c.besides())
 	return c
 }
 

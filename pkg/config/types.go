@@ -19,8 +19,13 @@ type Cluster struct {
 	// Ephemeral is whether etcd keeps its data in memory only.
 	Ephemeral bool
 	// Nodes in order: control planes first, each with its final name.
-	Nodes         []Node
-	Networking    Networking
+	Nodes      []Node
+	Networking Networking
+	Registries []Registry
+	// LocalRegistries are names of registries that petri runs.
+	LocalRegistries []string
+	// ShareEngine is whether nodes get the engine's images.
+	ShareEngine   bool
 	FeatureGates  map[string]bool
 	RuntimeConfig map[string]string
 	// Kubeadm holds raw v1beta4 (or kubelet, kube-proxy) documents that replace
@@ -64,6 +69,16 @@ type Node struct {
 	// a worker they are for JoinConfiguration only.
 	KubeadmPatches     []string
 	KubeadmJSONPatches []JSONPatch
+}
+
+// Registry is how nodes reach a registry. Passwords are read when nodes are made.
+type Registry struct {
+	Host     string
+	Mirrors  []string // URLs
+	CAFile   string   // on the host; empty: none
+	Username string   // empty: nobody
+	// One of them says where the password is, when there is a user.
+	PasswordFile, PasswordEnv string
 }
 
 // Taint is a Kubernetes taint.
@@ -131,13 +146,18 @@ func (c *Cluster) ControlPlanes() []Node { return c.withRole("control-plane") }
 // Workers are the worker nodes.
 func (c *Cluster) Workers() []Node { return c.withRole("worker") }
 
-// balancers is how many machines the cluster has beside its nodes: a load
-// balancer in front of several control planes.
-func (c *Cluster) balancers() int {
+// besides is how many machines the cluster's network has beside its nodes: a load
+// balancer in front of several control planes, what serves the engine's images,
+// and registries.
+func (c *Cluster) besides() int {
+	count := len(c.LocalRegistries)
 	if len(c.ControlPlanes()) > 1 {
-		return 1
+		count++
 	}
-	return 0
+	if c.ShareEngine {
+		count++
+	}
+	return count
 }
 
 func (c *Cluster) withRole(role string) []Node {

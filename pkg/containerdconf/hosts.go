@@ -98,7 +98,7 @@ func hostsFile(registry string, mirror, tls table) ([]byte, error) {
 	}
 	var out strings.Builder
 	for _, u := range endpoints {
-		if err := writeHost(&out, u, below(tls, u.Host)); err != nil {
+		if err := writeHost(&out, u.String(), hostOf(u, below(tls, u.Host))); err != nil {
 			return nil, err
 		}
 	}
@@ -122,6 +122,36 @@ func endpoints(registry string, mirror table) ([]*url.URL, error) {
 	return out, nil
 }
 
+// Server is a host that containerd asks for images of a registry.
+type Server struct {
+	URL string // to which containerd adds /v2
+	CA  string // path of a file in the node; empty: none
+	// DialTimeout bounds the connecting, "1s"; empty: containerd's own.
+	DialTimeout string
+}
+
+// HostsFile is the hosts.toml of a registry: mirrors are asked in their order,
+// and itself at last. Without a URL, containerd has its own idea of where a
+// registry is.
+func HostsFile(mirrors []Server, itself Server) ([]byte, error) {
+	var out strings.Builder
+	data, err := toml.Marshal(struct {
+		Server string `toml:"server,omitempty"`
+		CA     string `toml:"ca,omitempty"`
+	}{itself.URL, itself.CA})
+	if err != nil {
+		return nil, err
+	}
+	out.Write(data)
+	for _, m := range mirrors {
+		h := host{Capabilities: []string{"pull", "resolve"}, CA: m.CA, DialTimeout: m.DialTimeout}
+		if err := writeHost(&out, m.URL, h); err != nil {
+			return nil, err
+		}
+	}
+	return []byte(out.String()), nil
+}
+
 // host is what hosts.toml says of one host.
 type host struct {
 	Capabilities []string   `toml:"capabilities"`
@@ -129,11 +159,11 @@ type host struct {
 	SkipVerify   bool       `toml:"skip_verify,omitempty"`
 	CA           string     `toml:"ca,omitempty"`
 	Client       [][]string `toml:"client,omitempty"`
+	DialTimeout  string     `toml:"dial_timeout,omitempty"`
 }
 
-// writeHost adds one host. Each is written on its own: the order of a file's
-// hosts is the order in which containerd asks them.
-func writeHost(out *strings.Builder, u *url.URL, tls table) error {
+// hostOf is a mirror as containerd 1 had it, with its TLS settings.
+func hostOf(u *url.URL, tls table) host {
 	h := host{Capabilities: []string{"pull", "resolve"}}
 	// mirrors had their whole path written out; hosts.toml adds /v2 to a path
 	h.OverridePath = strings.Trim(u.Path, "/") != "" && strings.Trim(u.Path, "/") != "v2"
@@ -143,7 +173,13 @@ func writeHost(out *strings.Builder, u *url.URL, tls table) error {
 	if key, _ := tls["key_file"].(string); cert != "" {
 		h.Client = [][]string{{cert, key}}
 	}
-	data, err := toml.Marshal(map[string]map[string]host{"host": {strings.TrimSuffix(u.String(), "/"): h}})
+	return h
+}
+
+// writeHost adds one host. Each is written on its own: the order of a file's
+// hosts is the order in which containerd asks them.
+func writeHost(out *strings.Builder, address string, h host) error {
+	data, err := toml.Marshal(map[string]map[string]host{"host": {strings.TrimSuffix(address, "/"): h}})
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,35 @@ func (c *Client) LoadConfig(ctx context.Context) ([]byte, error) {
 	return []byte(cm.Data[ConfigMapKey]), nil
 }
 
+// registryConfigMap is where KEP-1755 has tools look for a local registry, below
+// a key that names the version of what is said.
+const (
+	registryConfigMap = "local-registry-hosting"
+	registryKey       = "localRegistryHosting.v1"
+)
+
+// AnnounceRegistry says in the cluster where a local registry is, in the form of
+// KEP-1755; empty: there is none.
+func (c *Client) AnnounceRegistry(ctx context.Context, hosting string) error {
+	maps := c.typed.CoreV1().ConfigMaps(metav1.NamespacePublic)
+	if hosting == "" {
+		err := maps.Delete(ctx, registryConfigMap, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("take back where the local registry is: %w", err)
+		}
+		return nil
+	}
+	cm := corev1ac.ConfigMap(registryConfigMap, metav1.NamespacePublic).WithData(map[string]string{registryKey: hosting})
+	err := retry(ctx, func(ctx context.Context) error {
+		_, err := maps.Apply(ctx, cm, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("say where the local registry is: %w", err)
+	}
+	return nil
+}
+
 // DeleteToken removes a bootstrap token by its ID (the part before the dot),
 // so that nobody joins with it any more. It may be gone already.
 func (c *Client) DeleteToken(ctx context.Context, id string) error {

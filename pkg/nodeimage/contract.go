@@ -96,6 +96,9 @@ const (
 	// LabelKubernetes is on node images: the Kubernetes version they carry.
 	LabelKubernetes = "dev.petri.kubernetes"
 
+	// LabelRegistry is on the container and the volume of a registry: its name.
+	LabelRegistry = "dev.petri.registry"
+
 	LabelKindCluster = "io.x-k8s.kind.cluster"
 	LabelKindRole    = "io.x-k8s.kind.role"
 )
@@ -116,6 +119,9 @@ const (
 	RoleControlPlane = "control-plane"
 	RoleWorker       = "worker"
 	RoleLoadBalancer = "external-load-balancer"
+	// RoleImageServer is that of the container which serves the engine's images
+	// to the nodes of its cluster.
+	RoleImageServer = "image-server"
 )
 
 // Ports inside a node.
@@ -127,6 +133,15 @@ const (
 	// on every address of the load balancer. No API server listens on it, so
 	// that it means the balancer on control planes as well.
 	BalancerPort = 6444
+)
+
+// Programs of the node image that containers beside nodes run.
+const (
+	// RegistryProgram is CNCF distribution.
+	RegistryProgram = "/usr/local/bin/registry"
+	// ImageServerProgram serves the engine's images on ImageServerPort.
+	ImageServerProgram = "/usr/local/bin/petri-images"
+	ImageServerPort    = 5000
 )
 
 // ShutdownSeconds is how long a node may take to shut down in order: its pods
@@ -192,6 +207,9 @@ type Plan struct {
 	// IgnorePreflight lists kubeadm's preflight checks that do not hold in a
 	// container, each with its reason in the host's code.
 	IgnorePreflight []string `json:"ignorePreflight,omitempty"`
+	// RegistryAuth is a TOML document with the credentials for registries, which
+	// is merged into containerd's config before any patch. It is a secret.
+	RegistryAuth string `json:"registryAuth,omitempty"`
 	// ContainerdPatches are TOML documents merged into containerd's config.
 	ContainerdPatches []string `json:"containerdPatches,omitempty"`
 	// ContainerdJSONPatches are RFC 6902 patches for it, which come after them.

@@ -118,11 +118,17 @@ type NodeSpec struct {
 	// v2 a process that is in a node too early keeps systemd from dividing the
 	// root group; only petri's own entrypoint knows how to live with that.
 	BootFirst bool
+	// Engine gives the node the engine's own API, at EngineSocket: who has it is
+	// root on the engine's machine.
+	Engine bool
 	// Command is run in place of the image's own entrypoint, ended by SIGTERM,
 	// and started again when it ends by itself. What runs one program is no
 	// machine: it gets no privileges and no disk of its own.
 	Command []string
 }
+
+// EngineSocket is where a node finds the engine's API, when it is given that.
+const EngineSocket = "/var/run/docker.sock"
 
 // Mount is a directory or file of the host in a node.
 type Mount struct {

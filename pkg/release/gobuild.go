@@ -53,6 +53,9 @@ type Step struct {
 	Checksum string
 	// Programs are package paths by program name.
 	Programs map[string]string
+	// Mains are sources of programs that the module has in another form, by
+	// program name.
+	Mains map[string]string `json:",omitempty"`
 	// Combine names programs that become one file, which acts as the one under
 	// whose name it was started. All of them are at the same path then.
 	Combine []string `json:",omitempty"`
@@ -179,6 +182,16 @@ func (b *Builder) compile(ctx context.Context, w workplace, arch string, s Step,
 			delete(packages, name)
 		}
 		packages[combinedName] = c.pkg
+	}
+	for name, text := range s.Mains {
+		at := filepath.Join(w.dir, "petri", name)
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(at, "main.go"), []byte(text), 0o644); err != nil {
+			return err
+		}
+		packages[name] = path.Join(w.module, "petri", name)
 	}
 	if err := b.goBuild(ctx, w.dir, bin, arch, s, args, packages); err != nil {
 		return err

@@ -88,9 +88,10 @@ func (p Petri) step() Step {
 	s := Step{
 		Name: "petri", Version: p.Version, Module: PetriModule, Dir: p.Dir, Checksum: p.Checksum, Weight: 8,
 		Programs: map[string]string{
-			"cni":        PetriModule + "/images/cni",
-			"pause":      PetriModule + "/images/pause",
-			"petri-node": PetriModule + "/node-image/petri-node",
+			"cni":          PetriModule + "/images/cni",
+			"pause":        PetriModule + "/images/pause",
+			"petri-images": PetriModule + "/node-image/petri-images",
+			"petri-node":   PetriModule + "/node-image/petri-node",
 		},
 	}
 	if p.Dir != "" {

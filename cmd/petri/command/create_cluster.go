@@ -23,6 +23,7 @@ type createClusterOptions struct {
 	wait                            time.Duration
 	retain, ephemeral               bool
 	kubeconfig, timeline            string
+	registries                      []string
 	changed                         func(flag string) bool
 }
 
@@ -54,6 +55,7 @@ fails, or you interrupt it, everything is removed again (--retain keeps it).`,
 	f.DurationVar(&o.wait, "wait", a.defaultWait(), "how long the cluster may take to become usable; 0 does not wait")
 	f.BoolVar(&o.retain, "retain", false, "keep the nodes when creation fails")
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "keep etcd's data in memory: a little faster, and lost when the cluster stops")
+	f.StringSliceVar(&o.registries, "registry", nil, "names of registries (petri create registry) that the cluster uses, separated by commas")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file to write (default $KUBECONFIG or ~/.kube/config)")
 	f.StringVar(&o.timeline, "timeline", "", "write a picture of all phases on all nodes to this SVG file")
 	return cmd
@@ -152,6 +154,7 @@ func (a *App) loadConfig(o *createClusterOptions, note func(string)) (*config.Cl
 	opts.Overrides.Image = o.image
 	opts.Overrides.KubernetesVersion = o.kubernetes
 	opts.Overrides.Ephemeral = o.ephemeral
+	opts.Overrides.LocalRegistries = o.registries
 	if o.changed("control-planes") {
 		opts.Overrides.ControlPlanes = &o.controlPlanes
 	}

@@ -157,10 +157,12 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found or exists already,
 	root.PersistentFlags().String("compat", "", "whose command line this is: kind (default: petri's own, unless called as kind)")
 	root.PersistentFlags().StringVar(&a.progressMode, "progress", "auto", "progress on standard error: auto, tty, plain, json or none")
 	root.AddCommand(
-		a.group("create", "Make a cluster, or add nodes to it", a.createCluster(), a.createNode()),
-		a.group("delete", "Remove clusters, nodes, or images from nodes", a.deleteCluster(), a.deleteClusters(), a.deleteNode(), a.deleteImage()),
-		a.group("get", "Show clusters, nodes, images, kubeconfig, configuration or a node image", a.getClusters(), a.getNodes(), a.getImages(), a.getKubeconfig(), a.getConfig(), a.getImage()),
+		a.group("create", "Make a cluster or a registry, or add nodes to a cluster", a.createCluster(), a.createNode(), a.createRegistry()),
+		a.group("delete", "Remove clusters, nodes, registries, or images from nodes", a.deleteCluster(), a.deleteClusters(), a.deleteNode(), a.deleteImage(), a.deleteRegistry()),
+		a.group("get", "Show clusters, nodes, images, registries, kubeconfig, configuration or a node image", a.getClusters(), a.getNodes(), a.getImages(), a.getRegistries(), a.getKubeconfig(), a.getConfig(), a.getImage()),
 		a.group("load", "Load images into the nodes of a cluster", a.loadImage(), a.loadImageArchive()),
+		a.group("connect", "Let a running cluster use a registry", a.connectRegistry()),
+		a.group("disconnect", "End the use of a registry by a running cluster", a.disconnectRegistry()),
 		a.group("scale", "Change how many workers a cluster has", a.scaleCluster()),
 		a.group("export", "Write a kubeconfig or logs to files", a.exportKubeconfig(), a.exportLogs()),
 		a.group("build", "Build a node image", a.buildNodeImage(), a.buildAddImage()),

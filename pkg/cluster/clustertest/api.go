@@ -28,6 +28,7 @@ type API struct {
 	class      bool
 	deleted    string
 	config     []byte
+	hosting    string
 	cordoned   map[string]bool
 	onlyHere   map[string][]string
 	stuck      map[string]bool
@@ -161,6 +162,23 @@ func (a *API) DeleteToken(ctx context.Context, id string) error {
 	}
 	a.deleted = id
 	return nil
+}
+
+// AnnounceRegistry keeps what is said of the registry.
+func (a *API) AnnounceRegistry(ctx context.Context, hosting string) error {
+	defer a.end()
+	if err := a.begin(ctx, "AnnounceRegistry", ""); err != nil {
+		return err
+	}
+	a.hosting = hosting
+	return nil
+}
+
+// Hosting is what was said last of the registry.
+func (a *API) Hosting() string {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	return a.hosting
 }
 
 // SaveConfig keeps the configuration.

@@ -85,6 +85,29 @@ type Cluster struct {
 	//   - Example: networking: {podSubnet: 10.128.0.0/16, kubeProxyMode: iptables}
 	Networking Networking `json:"networking,omitzero"`
 
+	// Registries say how nodes reach registries: by which mirrors, with which
+	// certificates, and as whom.
+	//
+	//   - Allowed: each host once
+	//   - Default: none, nodes ask registries themselves, as nobody
+	//   - Example: registries: [{host: docker.io, mirrors: ["https://mirror.example"]}]
+	Registries []Registry `json:"registries,omitempty"`
+
+	// LocalRegistries are registries of "petri create registry" on this machine
+	// that the cluster uses: nodes find what was pushed to localhost:PORT, and
+	// ask those that cache another registry before that one.
+	//
+	//   - Allowed: names of registries that are there
+	//   - Default: none
+	//   - Example: localRegistries: [local]
+	LocalRegistries []string `json:"localRegistries,omitempty"`
+
+	// Images is where nodes find images beside registries.
+	//
+	//   - Default: as each of its fields says
+	//   - Example: images: {share: engine}
+	Images Images `json:"images,omitzero"`
+
 	// FeatureGates switches features of Kubernetes on or off, in all of its
 	// components.
 	//
@@ -364,6 +387,70 @@ type PortMapping struct {
 	//   - Default: TCP
 	//   - Example: protocol: UDP
 	Protocol string `json:"protocol,omitempty"`
+}
+
+// Registry is how nodes reach one registry. No password stands in a
+// configuration: it names where one is, which is read when the cluster is made.
+type Registry struct {
+	// Host is the registry as the names of images have it.
+	//
+	//   - Allowed: a host, with a port or without
+	//   - Default: none, it must be given
+	//   - Example: host: docker.io
+	Host string `json:"host"`
+
+	// Mirrors are asked before the registry, in their order. Certificates and
+	// credentials for a mirror are those of the entry with its host.
+	//
+	//   - Allowed: http or https URLs
+	//   - Default: none
+	//   - Example: mirrors: ["https://mirror.example"]
+	Mirrors []string `json:"mirrors,omitempty"`
+
+	// CAFile holds the certificates, in PEM form, of which one must have signed
+	// the registry's own. A relative path is meant from the directory that
+	// petri runs in.
+	//
+	//   - Allowed: the path of a file that exists
+	//   - Default: those that the node image trusts
+	//   - Example: caFile: ./registry-ca.pem
+	CAFile string `json:"caFile,omitempty"`
+
+	// Username is who nodes are for the registry.
+	//
+	//   - Allowed: together with passwordFile or passwordEnv
+	//   - Default: nobody
+	//   - Example: username: puller
+	Username string `json:"username,omitempty"`
+
+	// PasswordFile holds the password or token, without the line's end. A
+	// relative path is meant from the directory that petri runs in.
+	//
+	//   - Allowed: the path of a file that exists, and no passwordEnv
+	//   - Default: none
+	//   - Example: passwordFile: ./registry-token
+	PasswordFile string `json:"passwordFile,omitempty"`
+
+	// PasswordEnv is the variable of petri's environment that holds the
+	// password or token.
+	//
+	//   - Allowed: the name of a variable that is set, and no passwordFile
+	//   - Default: none
+	//   - Example: passwordEnv: REGISTRY_TOKEN
+	PasswordEnv string `json:"passwordEnv,omitempty"`
+}
+
+// Images is where nodes find images beside registries.
+type Images struct {
+	// Share is whose images nodes have without loading: with engine, a node asks
+	// the container engine before the registry that an image's name leads to. A
+	// container of the cluster serves them, which has the engine's socket: who
+	// breaks into it is root on this machine.
+	//
+	//   - Allowed: none, engine
+	//   - Default: none
+	//   - Example: share: engine
+	Share string `json:"share,omitempty"`
 }
 
 // Networking is the cluster's addresses, its proxy and its CNI. The subnets of

@@ -105,6 +105,7 @@ var places = []struct{ program, path string }{
 	{"loopback", "opt/cni/bin/loopback"},
 	{"portmap", "opt/cni/bin/portmap"},
 	{"ptp", "opt/cni/bin/ptp"},
+	{"registry", "usr/local/bin/registry"},
 }
 
 var kubernetesPlaces = []struct{ program, path string }{
@@ -114,23 +115,31 @@ var kubernetesPlaces = []struct{ program, path string }{
 }
 
 // imageOnly are the programs that are in an image and nowhere else in a node;
-// helper is petri's own in the node.
+// helper and imageServer are petri's own in the node.
 var imageOnly = []string{
 	"pause", "etcd", "etcdctl", "coredns", "local-path-provisioner", "cni",
 	"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
 }
 
-const helper = "petri-node"
+const (
+	helper      = "petri-node"
+	imageServer = "petri-images"
+)
+
+// programNames are the programs that a node is made of.
+func programNames() []string {
+	names := append(slices.Clone(imageOnly), helper, imageServer)
+	for _, p := range slices.Concat(places, kubernetesPlaces) {
+		names = append(names, p.program)
+	}
+	return names
+}
 
 // checkPrograms makes sure that every program of a node is there: one that is
 // not would become an empty file.
 func (in Inputs) checkPrograms() error {
-	names := append(slices.Clone(imageOnly), helper)
-	for _, p := range slices.Concat(places, kubernetesPlaces) {
-		names = append(names, p.program)
-	}
 	var errs []error
-	for _, name := range names {
+	for _, name := range programNames() {
 		path, ok := in.Programs[name]
 		if !ok {
 			errs = append(errs, fmt.Errorf("program %s is missing", name))
@@ -217,6 +226,7 @@ func (in Inputs) addOwn(t, metadata tree, manifest nodeimage.Manifest) error {
 	if in.Layout == LayoutKind {
 		return nil
 	}
+	t.addFile(nodeimage.ImageServerProgram, 0o755, in.Programs[imageServer])
 	data, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
 		return err

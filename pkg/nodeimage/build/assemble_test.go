@@ -19,15 +19,6 @@ import (
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// programNames are the programs that a node is made of.
-func programNames() []string {
-	names := append(slices.Clone(imageOnly), helper)
-	for _, p := range slices.Concat(places, kubernetesPlaces) {
-		names = append(names, p.program)
-	}
-	return names
-}
-
 // fakeBase writes a base with the few programs that images take from it.
 func fakeBase(t *testing.T) string {
 	t.Helper()

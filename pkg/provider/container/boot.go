@@ -39,7 +39,7 @@ func watchBoot(console io.ReadCloser, name string, limit time.Duration, ended fu
 		console.Close()
 	})
 	go func() {
-		booted, tail := readConsole(console)
+		booted, tail := readConsole(console, bootLine)
 		timer.Stop()
 		console.Close()
 		switch {
@@ -67,15 +67,15 @@ func diedHint(tail string) string {
 	return "Its console tells why. Is the image a node image?"
 }
 
-// readConsole reads lines up to the boot line, or to the end; then it also
+// readConsole reads lines up to one that matches, or to the end; then it also
 // returns the last lines.
-func readConsole(console io.Reader) (booted bool, tail string) {
+func readConsole(console io.Reader, until *regexp.Regexp) (found bool, tail string) {
 	var lines []string
 	r := bufio.NewReader(console)
 	for {
 		raw, _, err := r.ReadLine()
 		line := strings.TrimRight(escapes.ReplaceAllString(string(raw), ""), "\r")
-		if bootLine.MatchString(line) {
+		if until.MatchString(line) {
 			return true, ""
 		}
 		if line != "" {

@@ -55,6 +55,9 @@ func (p *Provider) nodeConfig(pl *placement, i int, mode string, info system.Inf
 		config.StopTimeout = new(nodeimage.ShutdownSeconds)
 		p.makeMachine(host, pl.spec, spec, mode, info)
 	}
+	if spec.Engine {
+		p.giveEngine(host, info)
+	}
 	endpoint := &network.EndpointSettings{}
 	if !pl.network.given {
 		endpoint.IPAMConfig = pl.network.choose(i)
@@ -83,6 +86,21 @@ func (p *Provider) makeMachine(host *container.HostConfig, cluster provider.Spec
 	host.Binds = p.binds(spec.Mounts, info)
 	applyMode(host, mode)
 	applyEngine(host, info)
+}
+
+// giveEngine mounts the engine's socket. On an engine in a virtual machine, or
+// on another one, it is where engines have it, and not where it is reached here.
+func (p *Provider) giveEngine(host *container.HostConfig, info system.Info) {
+	socket := provider.EngineSocket
+	if p.local() && info.OperatingSystem != "Docker Desktop" {
+		socket = strings.TrimPrefix(p.engine.DaemonHost(), "unix://")
+	}
+	host.Binds = append(host.Binds, socket+":"+provider.EngineSocket)
+	// SELinux allows it to no container that it confines
+	host.SecurityOpt = append(host.SecurityOpt, "label=disable")
+	if hasSecurityOption(info, "userns") {
+		host.UsernsMode = "host"
+	}
 }
 
 // applyEngine adds what nodes need of some engines.
@@ -197,7 +215,7 @@ func directNames(pl *placement) []string {
 		names = append(names, n.Name)
 	}
 	names = append(names, slices.Sorted(maps.Keys(pl.others))...)
-	return append(names, ".svc", ".svc.cluster.local", ".cluster.local")
+	return append(names, "."+provider.RegistryDomain, ".svc", ".svc.cluster.local", ".cluster.local")
 }
 
 // proxyEnv passes proxy settings on, in both spellings that programs look for.

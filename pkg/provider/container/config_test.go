@@ -218,7 +218,7 @@ func TestReadConsole(t *testing.T) {
 		console.WriteString("line\r\n")
 	}
 	console.WriteString("last")
-	booted, tail := readConsole(&console)
+	booted, tail := readConsole(&console, bootLine)
 	if lines := strings.Split(tail, "\n"); booted || len(lines) != consoleTail || lines[consoleTail-1] != "last" {
 		t.Errorf("booted %v, %d lines, %q", booted, len(lines), tail)
 	}

@@ -118,7 +118,11 @@ func (p *Provider) removeVolumes(ctx context.Context, cluster string) error {
 	if err != nil {
 		return p.engineError(err, "list volumes of cluster %s", cluster)
 	}
-	return each(found.Volumes, func(v *volume.Volume) error {
+	return p.dropVolumes(ctx, found.Volumes)
+}
+
+func (p *Provider) dropVolumes(ctx context.Context, volumes []*volume.Volume) error {
+	return each(volumes, func(v *volume.Volume) error {
 		if err := p.engine.VolumeRemove(ctx, v.Name, true); err != nil && !cerrdefs.IsNotFound(err) {
 			return p.engineError(err, "remove volume %s", v.Name)
 		}
@@ -126,12 +130,26 @@ func (p *Provider) removeVolumes(ctx context.Context, cluster string) error {
 	})
 }
 
+// removeNetworks removes the networks of a cluster. Registries that are on them
+// stay without them.
 func (p *Provider) removeNetworks(ctx context.Context, cluster string) error {
 	found, err := p.engine.NetworkList(ctx, network.ListOptions{Filters: clusterFilter(cluster)})
-	if err != nil {
+	if err != nil || len(found) == 0 {
 		return p.engineError(err, "list networks of cluster %s", cluster)
 	}
+	registries, err := p.registryContainers(ctx, "")
+	if err != nil {
+		return err
+	}
 	return each(found, func(n network.Summary) error {
+		for _, c := range registries {
+			if !onNetwork(c, n.Name) {
+				continue
+			}
+			if err := p.takeOff(ctx, c, n); err != nil {
+				return err
+			}
+		}
 		err := p.engine.NetworkRemove(ctx, n.ID)
 		if err == nil || cerrdefs.IsNotFound(err) {
 			return nil

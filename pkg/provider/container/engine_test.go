@@ -200,9 +200,38 @@ func (e *fakeEngine) ContainerCreate(ctx context.Context, config *container.Conf
 	if _, ok := e.containers[name]; ok {
 		return container.CreateResponse{}, fmt.Errorf("name in use: %w", cerrdefs.ErrConflict)
 	}
+	if networking == nil {
+		networking = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{"bridge": {}}}
+	}
 	c := &fakeContainer{id: fmt.Sprintf("%s-%d", name, len(e.calls)), name: name, config: config, host: host, network: networking}
 	e.containers[name] = c
 	return container.CreateResponse{ID: c.id}, nil
+}
+
+func (e *fakeEngine) NetworkConnect(ctx context.Context, id, container string, endpoint *network.EndpointSettings) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.call(ctx, "NetworkConnect"); err != nil {
+		return err
+	}
+	c, err := e.byID(container)
+	if err == nil {
+		c.network.EndpointsConfig[strings.TrimSuffix(id, "-id")] = endpoint
+	}
+	return err
+}
+
+func (e *fakeEngine) NetworkDisconnect(ctx context.Context, id, container string, _ bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.call(ctx, "NetworkDisconnect"); err != nil {
+		return err
+	}
+	c, err := e.byID(container)
+	if err == nil {
+		delete(c.network.EndpointsConfig, strings.TrimSuffix(id, "-id"))
+	}
+	return err
 }
 
 func (e *fakeEngine) byID(id string) (*fakeContainer, error) {

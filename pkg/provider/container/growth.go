@@ -51,29 +51,37 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, r progress.Repor
 // networkAround is the network that a cluster is on, with addresses for the
 // spec's nodes. Those that nodes have stay theirs while they are stopped.
 func (p *Provider) networkAround(ctx context.Context, present []container.Summary, spec provider.Spec) (clusterNetwork, error) {
-	name := networkOf(present[0])
-	all, err := p.engine.NetworkList(ctx, network.ListOptions{})
-	if err != nil {
-		return clusterNetwork{}, p.engineError(err, "list networks")
-	}
-	i := slices.IndexFunc(all, func(n network.Summary) bool { return n.Name == name })
-	if i < 0 {
-		return clusterNetwork{}, errdefs.New(errdefs.ClassFailed, "NETWORK-GONE", "network %q of the cluster is not there", name).
-			WithHint("Delete the cluster, and make it anew.")
-	}
-	if all[i].Labels[nodeimage.LabelCluster] == "" {
-		// shared with others: they are asked for too
-		return p.adoptNetwork(ctx, all[i], spec)
-	}
-	on, err := describeNetwork(all[i], spec.IPv6)
+	found, err := p.networkNamed(ctx, networkOf(present[0]))
 	if err != nil {
 		return clusterNetwork{}, err
 	}
-	var taken []netip.Addr
-	for _, c := range present {
-		taken = append(taken, containerAddrs(c)...)
+	if found.Labels[nodeimage.LabelCluster] == "" {
+		// shared with others: they are asked for too
+		return p.adoptNetwork(ctx, found, spec)
+	}
+	on, err := describeNetwork(found, spec.IPv6)
+	if err != nil {
+		return clusterNetwork{}, err
+	}
+	taken, err := p.addrsOn(ctx, found) // registries are on it too
+	if err != nil {
+		return clusterNetwork{}, err
 	}
 	return on, on.assign(len(spec.Nodes), firstFree, taken)
+}
+
+// networkNamed is the network of a cluster, by its name.
+func (p *Provider) networkNamed(ctx context.Context, name string) (network.Summary, error) {
+	all, err := p.engine.NetworkList(ctx, network.ListOptions{})
+	if err != nil {
+		return network.Summary{}, p.engineError(err, "list networks")
+	}
+	i := slices.IndexFunc(all, func(n network.Summary) bool { return n.Name == name })
+	if i < 0 {
+		return network.Summary{}, errdefs.New(errdefs.ClassFailed, "NETWORK-GONE", "network %q of the cluster is not there", name).
+			WithHint("Delete the cluster, and make it anew.")
+	}
+	return all[i], nil
 }
 
 // networkOf is the name of the network that a container is on.

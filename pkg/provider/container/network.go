@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
@@ -276,15 +274,9 @@ func (p *Provider) adoptNetwork(ctx context.Context, n network.Summary, spec pro
 	if err != nil {
 		return clusterNetwork{}, err
 	}
-	members, err := p.engine.ContainerList(ctx, container.ListOptions{
-		All: true, Filters: filters.NewArgs(filters.Arg("network", n.ID)),
-	})
+	taken, err := p.addrsOn(ctx, n)
 	if err != nil {
-		return clusterNetwork{}, p.engineError(err, "list containers on network %s", n.Name)
-	}
-	var taken []netip.Addr
-	for _, m := range members {
-		taken = append(taken, containerAddrs(m)...)
+		return clusterNetwork{}, err
 	}
 	return adopted, adopted.assign(len(spec.Nodes), upperHalf, taken)
 }

@@ -46,15 +46,11 @@ func (pl *placement) pick(ctx context.Context, publish provider.Publish) error {
 		}
 	}()
 	pick := func(port node.Port) (node.Port, error) {
-		if port.HostPort != 0 {
-			return port, nil
-		}
-		pl.picked = true
-		free, closer, err := freePort(ctx, port.ListenAddress, port.Protocol)
+		pl.picked = pl.picked || port.HostPort == 0
+		port, closer, err := pickPort(ctx, port)
 		if closer != nil {
 			bound = append(bound, closer)
 		}
-		port.HostPort = free
 		return port, err
 	}
 	for _, n := range pl.spec.Nodes {
@@ -115,6 +111,17 @@ func withDefaults(port node.Port) node.Port {
 		port.ListenAddress = "127.0.0.1"
 	}
 	return port
+}
+
+// pickPort fills in a host port that is left open. It stays bound until the
+// Closer, which may be nil, is closed.
+func pickPort(ctx context.Context, port node.Port) (node.Port, io.Closer, error) {
+	if port.HostPort != 0 {
+		return port, nil, nil
+	}
+	free, closer, err := freePort(ctx, port.ListenAddress, port.Protocol)
+	port.HostPort = free
+	return port, closer, err
 }
 
 // freePort is a port that nobody on this host listens on, kept until the

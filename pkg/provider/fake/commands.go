@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/petri-cluster/petri/pkg/exec"
@@ -35,7 +37,7 @@ type script struct {
 // Handle answers the commands that begin with argv. The longest beginning
 // wins, then the one told last; no argv at all answers what nothing else does.
 // What nothing answers is one of the few commands that every fake node has
-// (cat, cp, echo, false, hostname, ls, printenv, stat, true), or fails
+// (cat, cp, echo, false, hostname, install, ls, printenv, rm, stat, true), or fails
 // with exit code 127.
 func (p *Provider) Handle(h Handler, argv ...string) {
 	p.mu.Lock()
@@ -203,7 +205,7 @@ type builtin func(ctx context.Context, p *Provider, m *machine, cmd exec.Cmd) er
 
 func builtins() map[string]builtin {
 	return map[string]builtin{
-		"cat": cat, "cp": cp, "ls": ls, "printenv": printenv, "stat": stat,
+		"cat": cat, "cp": cp, "install": install, "ls": ls, "rm": rm, "printenv": printenv, "stat": stat,
 		"true":  func(context.Context, *Provider, *machine, exec.Cmd) error { return nil },
 		"false": func(_ context.Context, _ *Provider, _ *machine, cmd exec.Cmd) error { return Exit(cmd, 1, "") },
 		"echo": func(_ context.Context, _ *Provider, _ *machine, cmd exec.Cmd) error {
@@ -255,6 +257,38 @@ func cp(_ context.Context, p *Provider, m *machine, cmd exec.Cmd) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.files[to] = file
+	return nil
+}
+
+// install knows the one form "install -D -m MODE /dev/stdin PATH".
+func install(_ context.Context, p *Provider, m *machine, cmd exec.Cmd) error {
+	if len(cmd.Args) != 6 || cmd.Args[4] != "/dev/stdin" {
+		return Exit(cmd, 1, "install: only -D -m MODE /dev/stdin PATH is known")
+	}
+	mode, err := strconv.ParseUint(cmd.Args[3], 8, 32)
+	if err != nil {
+		return Exit(cmd, 1, "install: "+err.Error())
+	}
+	data, err := io.ReadAll(cmd.Stdin)
+	if err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.files[cmd.Args[5]] = provider.File{Path: cmd.Args[5], Data: data, Mode: uint32(mode)}
+	return nil
+}
+
+// rm knows the one form "rm -rf PATH".
+func rm(_ context.Context, p *Provider, m *machine, cmd exec.Cmd) error {
+	if len(cmd.Args) != 3 || cmd.Args[1] != "-rf" {
+		return Exit(cmd, 1, "rm: only -rf PATH is known")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(m.files, func(name string, _ provider.File) bool {
+		return name == cmd.Args[2] || strings.HasPrefix(name, cmd.Args[2]+"/")
+	})
 	return nil
 }
 

@@ -33,10 +33,12 @@ type Provider struct {
 	failures map[int]failure
 	networks map[string]*network
 	machines map[string]*machine
-	local    map[string]Image
-	remote   map[string]Image
-	scripts  []script
-	commands []Command
+	// by name, with the clusters that they are connected to
+	registries map[string]*provider.Registry
+	local      map[string]Image
+	remote     map[string]Image
+	scripts    []script
+	commands   []Command
 	// strangers are containers that Create did not make.
 	strangers []provider.Container
 	nextPort  uint16
@@ -65,6 +67,7 @@ var (
 	_ provider.Power        = (*Provider)(nil)
 	_ provider.Growth       = (*Provider)(nil)
 	_ provider.Surveyor     = (*Provider)(nil)
+	_ provider.Registries   = (*Provider)(nil)
 )
 
 // New is an engine with no images and no clusters.
@@ -75,12 +78,13 @@ func New() *Provider {
 			CgroupVersion: 2, CgroupDriver: "systemd", StorageDriver: "overlay2",
 			CPUs: 2, MemoryBytes: 8 << 30, KernelVersion: "6.18.0", ID: "fake-engine",
 		},
-		failures: make(map[int]failure),
-		networks: make(map[string]*network),
-		machines: make(map[string]*machine),
-		local:    make(map[string]Image),
-		remote:   make(map[string]Image),
-		nextPort: 40000,
+		failures:   make(map[int]failure),
+		networks:   make(map[string]*network),
+		machines:   make(map[string]*machine),
+		registries: make(map[string]*provider.Registry),
+		local:      make(map[string]Image),
+		remote:     make(map[string]Image),
+		nextPort:   40000,
 	}
 }
 
@@ -273,6 +277,9 @@ func (p *Provider) Delete(ctx context.Context, cluster string) error {
 	for _, name := range names {
 		err := p.call(ctx, "remove network "+name, func() error {
 			delete(p.networks, name)
+			for _, r := range p.registries {
+				r.Clusters = without(r.Clusters, cluster)
+			}
 			return nil
 		})
 		if err != nil {
@@ -356,6 +363,9 @@ func (p *Provider) Objects() []string {
 	}
 	for name := range p.machines {
 		out = append(out, "node "+name)
+	}
+	for name := range p.registries {
+		out = append(out, "registry "+name)
 	}
 	slices.Sort(out)
 	return out
