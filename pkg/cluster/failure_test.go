@@ -214,7 +214,7 @@ func TestInterrupt(t *testing.T) {
 			s := newScene(t)
 			ctx := s.events.cancelAt(t.Context(), phase.ID, status)
 			c := dev(t, 1)
-			c.Networking.CNI = manifest
+			c.Networking.CNI, c.ShareEngine = manifest, true
 			err := s.Create(ctx, c, s.options())
 			if !errors.Is(err, context.Canceled) || errdefs.ExitCode(err) != 130 {
 				t.Errorf("%s: error %v with exit code %d, want it to be cancelled", when, err, errdefs.ExitCode(err))
