@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	shared.close()
 	kindPlace.close()
+	source.close()
 	os.RemoveAll(toolsDir)
 	os.Exit(code)
 }
