@@ -32,7 +32,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	shared.close()
 	kindPlace.close()
-	source.close()
 	os.RemoveAll(toolsDir)
 	os.Exit(code)
 }

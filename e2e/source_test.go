@@ -4,95 +4,52 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 )
 
-// sourceTag is the tag that the source tree has: what is built from it is later
-// than the release that it was assembled from.
-const sourceTag = "v1.36.4"
-
-// source is the image of a source tree, which several tests use. The tree is
-// assembled from Kubernetes' own modules, as no checkout can be fetched where
-// this runs.
-var source = &sourceImage{tag: "petri/node:e2e-source", err: errors.New("it was not built")}
-
-type sourceImage struct {
-	once sync.Once
-	tag  string
-	err  error
-}
-
-// get builds the image the first time; a failure fails every user.
-func (s *sourceImage) get(t *testing.T) string {
-	t.Helper()
-	s.once.Do(func() {
-		dir := assembleTree(t, "v1.36.3", sourceTag)
-		r := (&cluster{}).petri(t.Context(), "build", "node-image", "--type", "source", dir, "--image", s.tag, "--progress", "plain")
-		if r.code == 0 {
-			s.err = nil
-			t.Log(r.stderr)
-			return
-		}
-		s.err = fmt.Errorf("build node-image: exit code %d\n%s", r.code, r.stderr)
-	})
-	if s.err != nil {
-		t.Fatalf("the image of a source tree: %v", s.err)
-	}
-	return s.tag
-}
-
-func (s *sourceImage) close() {
-	if s.err == nil {
-		run(context.Background(), "", "", "docker", "rmi", s.tag)
-	}
-}
-
 // An image built from a source tree runs, and its programs report the tree's
-// version: the commit, and that it was changed.
+// version: the commit, and that it was changed. The tree is assembled from
+// Kubernetes' own modules, as no checkout can be fetched where this runs.
 func TestSourceTree(t *testing.T) {
 	t.Parallel()
-	c := create(t, "--image", source.get(t))
+	dir := assembleTree(t, "v1.36.3")
+	const tag = "petri/node:e2e-source"
+	c := &cluster{name: testName(t), kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	t.Cleanup(func() { run(cleanupContext(t), "", "", "docker", "rmi", tag) })
+	r := c.petri(t.Context(), "build", "node-image", "--type", "source", dir, "--image", tag, "--progress", "plain")
+	if r.code != 0 {
+		t.Fatalf("build node-image: exit code %d\n%s", r.code, r.stderr)
+	}
+	t.Log(r.stderr)
+	c = create(t, "--image", tag)
 	version := c.must(t, "get", "node", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}")
-	if !sourceVersion.MatchString(version) {
+	// Kubernetes' own form: commits after the tag, commit, and the change
+	if !regexp.MustCompile(`^v1\.36\.3-1\+[0-9a-f]{14}-dirty$`).MatchString(version) {
 		t.Errorf("kubelet reports %s", version)
 	}
-	c.reports(t, version)
-}
-
-// sourceVersion is Kubernetes' own form: commits after the tag, commit, and the
-// change.
-var sourceVersion = regexp.MustCompile(`^v1\.36\.4-1\+[0-9a-f]{14}-dirty$`)
-
-// reports wants the API server and kubeadm to be of a version.
-func (c *cluster) reports(t *testing.T, version string) {
-	t.Helper()
 	var server struct{ GitVersion string }
 	if err := json.Unmarshal([]byte(c.must(t, "get", "--raw", "/version")), &server); err != nil {
 		t.Fatal(err)
 	}
 	if server.GitVersion != version {
-		t.Errorf("the API server reports %s, want %s", server.GitVersion, version)
+		t.Errorf("the API server reports %s, and kubelet %s", server.GitVersion, version)
 	}
 	kubeadm := docker(t, "exec", c.name+"-control-plane", "kubeadm", "version", "-o", "short")
 	if kubeadm != version {
-		t.Errorf("kubeadm reports %s, want %s", kubeadm, version)
+		t.Errorf("kubeadm reports %s, and kubelet %s", kubeadm, version)
 	}
 }
 
 // assembleTree makes a git checkout of Kubernetes: the module's files, its
 // siblings under staging/, a tag, a commit after it, and a change after that.
-func assembleTree(t *testing.T, version, tag string) string {
+func assembleTree(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	copyModule(t, "k8s.io/kubernetes@"+version, dir)
@@ -115,7 +72,7 @@ func assembleTree(t *testing.T, version, tag string) string {
 	git(t, dir, "init", "-q")
 	git(t, dir, "add", "-A", "-f")
 	git(t, dir, "commit", "-qm", "import")
-	git(t, dir, "tag", "-am", tag, tag)
+	git(t, dir, "tag", "-am", version, version)
 	change(t, filepath.Join(dir, "cmd", "kubeadm", "kubeadm.go"), "// a commit\n")
 	git(t, dir, "commit", "-qam", "change")
 	change(t, filepath.Join(dir, "cmd", "kubeadm", "kubeadm.go"), "// a change\n")
