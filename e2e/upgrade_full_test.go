@@ -44,7 +44,9 @@ func goesTo(t *testing.T, c *cluster) {
 	}
 	t.Log(r.stderr)
 	w.check(t)
-	c.reports(t, "v1.36.3")
+	if err := c.reports(t, "v1.36.3"); err != nil {
+		t.Error(err)
+	}
 	for _, version := range c.kubelets(t) {
 		if version != "v1.36.3" {
 			t.Errorf("a kubelet is %s", version)

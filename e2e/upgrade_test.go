@@ -41,19 +41,20 @@ type upgrading struct {
 }
 
 // reports wants the API server and kubeadm to be of a version.
-func (c *cluster) reports(t *testing.T, version string) {
+func (c *cluster) reports(t *testing.T, version string) error {
 	t.Helper()
 	var server struct{ GitVersion string }
 	if err := json.Unmarshal([]byte(c.must(t, "get", "--raw", "/version")), &server); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if server.GitVersion != version {
-		t.Errorf("the API server reports %s, want %s", server.GitVersion, version)
+		return fmt.Errorf("the API server reports %s, want %s", server.GitVersion, version)
 	}
 	kubeadm := docker(t, "exec", c.name+"-control-plane", "kubeadm", "version", "-o", "short")
 	if kubeadm != version {
-		t.Errorf("kubeadm reports %s, want %s", kubeadm, version)
+		return fmt.Errorf("kubeadm reports %s, want %s", kubeadm, version)
 	}
+	return nil
 }
 
 // upgrade runs the command with all that it needs.
@@ -100,20 +101,24 @@ func (u *upgrading) plan(t *testing.T) {
 }
 
 // isAll wants everything to be of one version: API server, kubeadm, kubelets,
-// and what runs in pods on the control plane.
+// and what runs in pods on the control plane, which the API is told of late.
 func (u *upgrading) isAll(t *testing.T, version string) {
 	t.Helper()
-	u.reports(t, version)
-	if got := strings.Join(u.kubelets(t), " "); got != version+" "+version {
-		t.Errorf("the kubelets are %s", got)
-	}
-	tag := ":" + version
-	for _, component := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
-		image := u.must(t, "-n", "kube-system", "get", "pod", component+"-"+u.name+"-control-plane", "-o", "jsonpath={.spec.containers[0].image}")
-		if !strings.HasSuffix(image, tag) {
-			t.Errorf("%s runs %s", component, image)
+	eventually(t, time.Minute, func() error {
+		if err := u.reports(t, version); err != nil {
+			return err
 		}
-	}
+		if got := strings.Join(u.kubelets(t), " "); got != version+" "+version {
+			return fmt.Errorf("the kubelets are %s", got)
+		}
+		for _, component := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+			image := u.must(t, "-n", "kube-system", "get", "pod", component+"-"+u.name+"-control-plane", "-o", "jsonpath={.spec.containers[0].image}")
+			if !strings.HasSuffix(image, ":"+version) {
+				return fmt.Errorf("%s runs %s", component, image)
+			}
+		}
+		return nil
+	})
 }
 
 // failure gives the API server a flag that it does not know: the new one cannot
