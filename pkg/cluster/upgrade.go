@@ -172,7 +172,7 @@ func (u *upgrade) standing(err error) error {
 		if e.Hint != "" {
 			hint = e.Hint + "; then " + hint
 		}
-		return errdefs.New(e.Class, e.ID, "%w; %s", err, where).WithLog(e.Log).WithHint("%s", hint)
+		return &errdefs.Error{ID: e.ID, Class: e.Class, Err: fmt.Errorf("%w; %s", err, where), Hint: hint, Log: e.Log}
 	}
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w; %s", err, where)

@@ -59,7 +59,8 @@ done
 
 // restoreManifests puts back the static pods that kubeadm has left exchanged. A
 // new etcd stays, unless there is none: its data may be of the new form, and
-// kubeadm takes etcd back with its data.
+// kubeadm takes etcd back with its data. What was kept is what runs then, and is
+// kept anew by the next upgrade.
 var restoreManifests = nodeScript{"restore the static pods", scriptNames + `
 for f in "$before"/manifests/*.yaml; do
   name=${f##*/}
@@ -69,7 +70,9 @@ for f in "$before"/manifests/*.yaml; do
   cp -p "$f" "/etc/kubernetes/.$name"
   mv "/etc/kubernetes/.$name" "$manifests/$name"
 done
-` + restoreKubelet}
+` + restoreKubelet + `
+rm -rf "$before"
+`}
 
 // switchPrograms makes the programs of a version those of the node.
 var switchPrograms = nodeScript{"exchange the kubelet", scriptNames + `
