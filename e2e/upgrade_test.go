@@ -108,8 +108,10 @@ func (u *upgrading) isAll(t *testing.T, version string) {
 		if err := u.reports(t, version); err != nil {
 			return err
 		}
-		if got := strings.Join(u.kubelets(t), " "); got != version+" "+version {
-			return fmt.Errorf("the kubelets are %s", got)
+		for _, kubelet := range u.kubelets(t) {
+			if kubelet != version {
+				return fmt.Errorf("a kubelet is %s", kubelet)
+			}
 		}
 		for _, component := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
 			image := u.must(t, "-n", "kube-system", "get", "pod", component+"-"+u.name+"-control-plane", "-o", "jsonpath={.spec.containers[0].image}")

@@ -21,7 +21,7 @@ import (
 // brought to its end, also when ctx ends meanwhile: a control plane is not left
 // half exchanged.
 func (u *upgrade) upgradeNode(ctx context.Context, n node.Node) error {
-	task := progress.Start(u.reporter, "upgrade", "Upgrading "+n.Name, n.Name)
+	task := progress.Start(u.reporter, "upgrade", "Upgrading "+n.Name, "")
 	err := u.hold(ctx, n)
 	if err == nil {
 		err = u.exchange(ctx, task, n)
@@ -248,7 +248,7 @@ const takeBackTimeout = 3 * time.Minute
 // takeBack puts back what kubeadm has not put back itself, and waits until the
 // API serves.
 func (u *upgrade) takeBack(ctx context.Context, n node.Node) error {
-	task := progress.Start(u.reporter, "undo", "Taking "+n.Name+" back", n.Name)
+	task := progress.Start(u.reporter, "undo", "Taking "+n.Name+" back", "")
 	err := script(ctx, n, restoreManifests, nil, u.plan.To)
 	if err == nil {
 		serving, cancel := context.WithTimeoutCause(ctx, max(u.opts.Wait, takeBackTimeout), errUpgraded)
@@ -268,7 +268,7 @@ func (u *upgrade) switchKubelet(ctx context.Context, n node.Node) error {
 	if err == nil {
 		return nil
 	}
-	task := progress.Start(u.reporter, "undo", "Putting back the kubelet of "+n.Name, n.Name)
+	task := progress.Start(u.reporter, "undo", "Putting back the kubelet of "+n.Name, "")
 	back := script(ctx, n, restorePrograms, nil, u.plan.To)
 	if back == nil {
 		back = u.waitKubelet(ctx, n, u.known[n.Name].Version)
