@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,7 +26,7 @@ import (
 // the programs of the image under test, as none can be fetched.
 func TestServerArchive(t *testing.T) {
 	t.Parallel()
-	archive := serverArchive(t)
+	archive := serverArchive(t, released)
 	data, err := os.ReadFile(archive)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +69,7 @@ func manifestNames(t *testing.T, c *cluster, tag, checksum string) {
 	if err := json.Unmarshal([]byte(r.stdout), &m); err != nil {
 		t.Fatalf("%v\n%s", err, r.stderr)
 	}
-	if m.Kubernetes != "v1.36.3" {
+	if m.Kubernetes != released {
 		t.Errorf("the image carries %s", m.Kubernetes)
 	}
 	found := ""
@@ -82,9 +83,13 @@ func manifestNames(t *testing.T, c *cluster, tag, checksum string) {
 	}
 }
 
+// released is the version of the image under test.
+const released = "v1.36.3"
+
 // serverArchive makes kubernetes-server-linux-ARCH.tar.gz in the layout of the
-// official ones.
-func serverArchive(t *testing.T) string {
+// official ones, of programs that say that they are of a version, which must be
+// as long as their own.
+func serverArchive(t *testing.T, version string) string {
 	t.Helper()
 	ref := nodeImage(t)
 	path := filepath.Join(t.TempDir(), "kubernetes-server-linux-amd64.tar.gz")
@@ -105,7 +110,7 @@ func serverArchive(t *testing.T) string {
 		"kube-scheduler":          store + "kube-scheduler/fs/usr/local/bin/kube-scheduler",
 		"kube-proxy":              store + "kube-proxy/fs/usr/local/bin/kube-proxy",
 	} {
-		addProgram(t, out, ref, at, "kubernetes/server/bin/"+name)
+		addProgram(t, out, ref, at, "kubernetes/server/bin/"+name, version)
 	}
 	if err := errors.Join(out.Close(), compressed.Close(), f.Close()); err != nil {
 		t.Fatal(err)
@@ -113,8 +118,9 @@ func serverArchive(t *testing.T) string {
 	return path
 }
 
-// addProgram copies a file of an image into an archive.
-func addProgram(t *testing.T, out *tar.Writer, ref, from, to string) {
+// addProgram copies a file of an image into an archive, and gives it another
+// version.
+func addProgram(t *testing.T, out *tar.Writer, ref, from, to, version string) {
 	t.Helper()
 	id := docker(t, "create", "--label", "dev.petri.cluster=e2e-archive-source", ref)
 	defer docker(t, "rm", "-fv", id)
@@ -130,7 +136,11 @@ func addProgram(t *testing.T, out *tar.Writer, ref, from, to string) {
 	if err := out.WriteHeader(&tar.Header{Name: to, Mode: 0o755, Size: h.Size, Typeflag: tar.TypeReg}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(out, in); err != nil {
+	data, err := io.ReadAll(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write(bytes.ReplaceAll(data, []byte(released), []byte(version))); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, r)

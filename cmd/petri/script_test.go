@@ -191,6 +191,8 @@ func engine(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Stdout() // also when there are none
 	case "image":
 		s.AddImage(args[1], clustertest.NodeImage(args[2]))
+	case "bare":
+		s.AddImage(args[1], fake.Image{})
 	case "fail":
 		n, err := strconv.Atoi(args[1])
 		ts.Check(err)

@@ -114,6 +114,15 @@ func installAddons(ctx context.Context, env *Env, _ *progress.Task) error {
 	return err
 }
 
+// UpdateAddons applies the default storage of a node image, and the default CNI
+// where the cluster has it, to a cluster that is there. Files are the manifests
+// of the image, by path.
+func UpdateAddons(ctx context.Context, c *config.Cluster, api API, files map[string]string) error {
+	env := &Env{Config: c, kube: api}
+	env.manifests.files = files
+	return installAddons(ctx, env, nil)
+}
+
 // cniManifest is the manifest of the chosen CNI; nil when there is none.
 func (e *Env) cniManifest() ([]byte, error) {
 	switch e.Config.Networking.CNI {

@@ -35,7 +35,7 @@ func checkImages(ctx context.Context, env *Env, task *progress.Task) error {
 		if _, seen := env.versions[n.Image]; seen {
 			continue
 		}
-		version, foreign, err := checkImage(ctx, store, n.Image, info.Architecture, task)
+		version, foreign, err := CheckImage(ctx, store, n.Image, info.Architecture, task)
 		if err == nil && foreign && env.nodeHelper == nil {
 			env.nodeHelper, err = env.helperFor(info.Architecture)
 		}
@@ -63,9 +63,10 @@ func (e *Env) helperFor(arch string) ([]byte, error) {
 	return nodehelper.Program(arch)
 }
 
-// checkImage returns the version of Kubernetes that an image carries, and
-// whether the image is not petri's.
-func checkImage(ctx context.Context, store provider.ImageStore, ref, arch string, task *progress.Task) (version string, foreign bool, err error) {
+// CheckImage returns the version of Kubernetes that a node image carries, and
+// whether the image is not petri's. It pulls one that the engine does not have,
+// and fails when it is for another architecture than arch, the engine's.
+func CheckImage(ctx context.Context, store provider.ImageStore, ref, arch string, task *progress.Task) (version string, foreign bool, err error) {
 	image, err := store.Image(ctx, ref)
 	if errdefs.Is(err, errdefs.ClassNotFound) {
 		image, err = fetchImage(ctx, store, ref, task)

@@ -1,5 +1,5 @@
 // Package cluster is petri as a Go library: create, delete, list, read, stop,
-// start and grow clusters, as functions with contexts. The command line is one of its users,
+// start, grow and upgrade clusters, as functions with contexts. The command line is one of its users,
 // test frameworks are others. It stands on a provider and on the phases of
 // bootstrap, keeps no state of its own, and is not aware of terminals.
 package cluster
@@ -54,6 +54,9 @@ type API interface {
 	Cordon(ctx context.Context, node string, cordoned bool) error
 	OnlyHere(ctx context.Context, node string) ([]string, error)
 	Drain(ctx context.Context, node string, left func(pods int)) error
+	Vacate(ctx context.Context, node string, left func(pods int)) error
+	Annotate(ctx context.Context, node string, annotations map[string]string) error
+	ServerVersion(ctx context.Context) (string, error)
 	DeleteNode(ctx context.Context, node string) error
 	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
 	Unmet(ctx context.Context, conditions []kube.Condition) []string

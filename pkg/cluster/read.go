@@ -185,6 +185,7 @@ func (m *Manager) fromAPI(ctx context.Context, s *Status, nodes []node.Node) err
 			continue
 		}
 		n.Ready, n.Problem, n.Version = info.Ready, info.Problem, info.Version
+		n.Image = cmp.Or(info.Image, n.Image)
 		n.Conditions, n.Resources, n.Capacity = info.Conditions, info.Resources, info.Capacity
 	}
 	if s.Pods, err = client.Pods(ctx, ""); err != nil {

@@ -33,6 +33,34 @@ type resolver struct {
 	what string // for errors
 }
 
+// FromDocuments finds an image by what it is named by, in documents that read
+// returns. Its name is full, with a tag.
+func FromDocuments(name string, target digest.Digest, want Want, read func(digest.Digest) ([]byte, error)) (*Image, error) {
+	r := resolver{want: want, what: name, read: func(desc ocispec.Descriptor) ([]byte, error) {
+		content, err := read(desc.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return content, checkDocument(desc, content)
+	}}
+	content, err := read(target)
+	if err != nil {
+		return nil, err
+	}
+	i, err := r.resolve(ocispec.Descriptor{MediaType: mediaTypeOf(content), Digest: target, Size: int64(len(content))})
+	if err == nil {
+		i.Names = []string{name}
+	}
+	return i, err
+}
+
+// mediaTypeOf is what a document says that it is.
+func mediaTypeOf(content []byte) string {
+	var d struct{ MediaType string }
+	_ = json.Unmarshal(content, &d) // one that is none says nothing
+	return d.MediaType
+}
+
 // resolve follows desc down to the manifest for the wanted platform.
 func (r resolver) resolve(desc ocispec.Descriptor) (*Image, error) {
 	var outer []Document

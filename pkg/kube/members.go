@@ -106,11 +106,22 @@ const drainInterval = 250 * time.Millisecond
 // its cause, with the pods that are left. left is told how many are, whenever
 // that changes.
 func (c *Client) Drain(ctx context.Context, node string, left func(pods int)) error {
+	return c.drain(ctx, node, func(*corev1.Pod) bool { return true }, left)
+}
+
+// Vacate is Drain for a node that comes back: pods that nobody would make again
+// stay where they are.
+func (c *Client) Vacate(ctx context.Context, node string, left func(pods int)) error {
+	return c.drain(ctx, node, func(p *corev1.Pod) bool { return metav1.GetControllerOf(p) != nil }, left)
+}
+
+func (c *Client) drain(ctx context.Context, node string, goes func(*corev1.Pod) bool, left func(pods int)) error {
 	tick := time.NewTicker(drainInterval)
 	defer tick.Stop()
 	before := -1
 	for {
 		pods, err := c.podsOn(ctx, node)
+		pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool { return !goes(&p) })
 		if err == nil && len(pods) == 0 {
 			return nil
 		}

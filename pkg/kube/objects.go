@@ -10,6 +10,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // The ConfigMap in which a cluster keeps the configuration it was made from.
@@ -86,6 +87,8 @@ type NodeInfo struct {
 	Problem    string // why it is not Ready
 	Version    string // kubelet's, "v1.36.3"
 	Cordoned   bool   // no new pods are scheduled to it
+	Upgrading  string // the version that petri is upgrading it to; empty: none
+	Image      string // whose Kubernetes it was upgraded to; empty: its own
 	Conditions []string
 	Resources  map[string]string // allocatable
 	Capacity   map[string]string
@@ -100,7 +103,8 @@ func (c *Client) Nodes(ctx context.Context) (map[string]NodeInfo, error) {
 	out := map[string]NodeInfo{}
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		info := NodeInfo{Name: n.Name, Version: n.Status.NodeInfo.KubeletVersion, Cordoned: n.Spec.Unschedulable, Problem: notReady(n), Resources: map[string]string{}, Capacity: map[string]string{}}
+		info := NodeInfo{Name: n.Name, Version: n.Status.NodeInfo.KubeletVersion, Cordoned: n.Spec.Unschedulable,
+			Upgrading: n.Annotations[nodeimage.AnnotationUpgrading], Image: n.Annotations[nodeimage.AnnotationImage], Problem: notReady(n), Resources: map[string]string{}, Capacity: map[string]string{}}
 		info.Ready = info.Problem == ""
 		for _, condition := range n.Status.Conditions {
 			if (condition.Type == corev1.NodeReady) == (condition.Status == corev1.ConditionTrue) {

@@ -34,6 +34,14 @@ const (
 	// with .PodSubnet, marked by kind's phrase.
 	CNIManifestPath     = "/kind/manifests/default-cni.yaml"
 	StorageManifestPath = "/kind/manifests/default-storage.yaml"
+	// ReleasesDir has a directory for each Kubernetes version that a node was
+	// upgraded to, called like it, with the programs of its image at their own
+	// paths. It is on the volume of the node, as containerd's store is.
+	ReleasesDir = "/var/lib/petri/releases"
+	// ProgramsDir is where links lead to the programs of an upgrade: it comes
+	// before ImageProgramsDir, where those of the node's image are, in the PATH.
+	ProgramsDir      = "/usr/local/bin"
+	ImageProgramsDir = "/usr/bin"
 	// BalancerPath holds the configuration of the node's balancer over the
 	// API servers. The balancer runs where the file is: on every node of a
 	// cluster with several control planes, and in its load balancer.
@@ -101,6 +109,16 @@ const (
 
 	LabelKindCluster = "io.x-k8s.kind.cluster"
 	LabelKindRole    = "io.x-k8s.kind.role"
+)
+
+// Annotations of the Node objects of a cluster.
+const (
+	// AnnotationUpgrading is on a node that petri keeps pods from while it is
+	// upgraded: the version that it is upgraded to.
+	AnnotationUpgrading = "petri.dev/upgrading-to"
+	// AnnotationImage is on a node that was upgraded: the image whose Kubernetes
+	// it runs.
+	AnnotationImage = "petri.dev/image"
 )
 
 // Dialects are the launchers whose names clusters have: the kubeconfig entries
@@ -176,6 +194,8 @@ type Preloaded struct {
 	Name   string `json:"name"`   // "registry.k8s.io/pause:3.10.2"
 	Digest string `json:"digest"` // manifest digest, "sha256:..."
 	Size   int64  `json:"size"`   // bytes, unpacked
+	// Snapshot is the directory of its files below StoreSnapshots, as one tree.
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // Plan tells a node what it is. The host writes it before the node starts.

@@ -27,6 +27,8 @@ import (
 // needs it. It is safe for concurrent use.
 type Session struct {
 	*Store
+	// Pinned: what is recorded is a part of the node's image, and stays.
+	Pinned   bool
 	lease    leases.Lease
 	refs     atomic.Int64
 	received atomic.Bool
@@ -201,9 +203,14 @@ func (x *Session) storeDocuments(ctx context.Context, i *image.Image) error {
 // point makes a name lead to an image.
 func (x *Session) point(ctx context.Context, name string, target ocispec.Descriptor) error {
 	record := images.Image{Name: name, Target: target, Labels: map[string]string{labelManaged: managed}}
+	fields := []string{"target", "labels." + labelManaged}
+	if x.Pinned {
+		record.Labels[labelPinned] = pinned
+		fields = append(fields, "labels."+labelPinned)
+	}
 	_, err := x.Images.Create(ctx, record)
 	if cerrdefs.IsAlreadyExists(err) {
-		_, err = x.Images.Update(ctx, record, "target", "labels."+labelManaged)
+		_, err = x.Images.Update(ctx, record, fields...)
 	}
 	return err
 }

@@ -245,6 +245,16 @@ type Container struct {
 	Passing bool
 }
 
+// ImageFiles is the ability of an engine to give away the files of images that
+// it keeps. All container providers have it.
+type ImageFiles interface {
+	// ReadImageFiles calls take for each of some paths of a local image, in
+	// order, with a tar archive of what is there: a file or a directory, whose
+	// names in the archive begin with the last part of the path. It fails with
+	// class not found when there is nothing. What take leaves is not read.
+	ReadImageFiles(ctx context.Context, ref string, paths []string, take func(path string, archive io.Reader) error) error
+}
+
 // LogCollector is the ability to give a node's console log.
 type LogCollector interface {
 	// Console returns the last lines of what the node wrote to its console;

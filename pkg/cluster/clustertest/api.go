@@ -14,6 +14,7 @@ import (
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/kube"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // API is the API of one cluster. Its nodes are those whose helper has run;
@@ -21,18 +22,23 @@ import (
 // method first fails as World.Break told it to, or as its context ended.
 type API struct {
 	world      *World
-	server     string
+	endpoint   string
 	registered []string
-	applied    []string
-	network    bool
-	class      bool
-	deleted    string
-	config     []byte
-	hosting    string
-	cordoned   map[string]bool
-	onlyHere   map[string][]string
-	stuck      map[string]bool
-	silent     map[string]bool
+	// versions: of the API server, of the kubelets that nodes were made with,
+	// and of those that came later
+	server         string
+	made, kubelets map[string]string
+	annotations    map[string]map[string]string
+	applied        []string
+	network        bool
+	class          bool
+	deleted        string
+	config         []byte
+	hosting        string
+	cordoned       map[string]bool
+	onlyHere       map[string][]string
+	stuck          map[string]bool
+	silent         map[string]bool
 }
 
 // begin is what every method does first. It returns with the world locked,
@@ -135,9 +141,12 @@ func (a *API) state() kube.State {
 		}
 		s.Nodes = append(s.Nodes, &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
-				{Type: corev1.NodeReady, Status: status, Reason: "KubeletNotReady", Message: "no network", LastHeartbeatTime: heard},
-			}},
+			Status: corev1.NodeStatus{
+				NodeInfo: corev1.NodeSystemInfo{KubeletVersion: a.kubelet(name)},
+				Conditions: []corev1.NodeCondition{
+					{Type: corev1.NodeReady, Status: status, Reason: "KubeletNotReady", Message: "no network", LastHeartbeatTime: heard},
+				},
+			},
 		})
 	}
 	if a.network {
@@ -212,7 +221,8 @@ func (a *API) Nodes(ctx context.Context) (map[string]kube.NodeInfo, error) {
 	out := map[string]kube.NodeInfo{}
 	for _, name := range a.registered {
 		info := kube.NodeInfo{
-			Name: name, Ready: a.network, Version: Version, Cordoned: a.cordoned[name],
+			Name: name, Ready: a.network, Version: a.kubelet(name), Cordoned: a.cordoned[name],
+			Upgrading: a.annotations[name][nodeimage.AnnotationUpgrading], Image: a.annotations[name][nodeimage.AnnotationImage],
 			Resources: map[string]string{"cpu": "2", "memory": "8Gi"}, Capacity: map[string]string{"cpu": "2", "memory": "9Gi"},
 		}
 		if !info.Ready {
@@ -298,6 +308,11 @@ func (a *API) Drain(ctx context.Context, node string, left func(pods int)) error
 	if err != nil {
 		return err
 	}
+	return a.empty(ctx, node, left)
+}
+
+// empty takes a pod off a node.
+func (a *API) empty(ctx context.Context, node string, left func(pods int)) error {
 	left(1)
 	a.world.mu.Lock()
 	stuck := a.stuck[node]
@@ -343,7 +358,7 @@ func (a *API) Kept() Kept {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	kept := Kept{
-		Server: a.server, Applied: slices.Clone(a.applied), Deleted: a.deleted, Config: slices.Clone(a.config),
+		Server: a.endpoint, Applied: slices.Clone(a.applied), Deleted: a.deleted, Config: slices.Clone(a.config),
 		Nodes: slices.Clone(a.registered),
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.cordoned)) {

@@ -20,7 +20,6 @@ import (
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
-	"github.com/petri-cluster/petri/pkg/provider"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
 )
 
@@ -59,15 +58,8 @@ func New() *World {
 	w.Handle(w.adminConf, "cat", nodeimage.AdminConfPath)
 	w.Handle(fake.Print(Token+"\n"), "kubeadm", "token", "create")
 	w.Handle(fake.Print(""), "kubeadm", "reset")
+	w.upgrades()
 	return w
-}
-
-// NodeImage is a node image as petri builds it, of a Kubernetes version.
-func NodeImage(version string) fake.Image {
-	return fake.Image{
-		Image: provider.Image{Labels: map[string]string{nodeimage.LabelKubernetes: version}},
-		Files: map[string][]byte{nodeimage.VersionPath: []byte(version + "\n")},
-	}
 }
 
 // Log is what node helpers and APIs were asked, in the order in which it was
@@ -101,7 +93,7 @@ func (w *World) Connect(kubeconfig []byte, server string) (*API, error) {
 	if !ok {
 		return nil, fmt.Errorf("cluster %q was never initialised", name)
 	}
-	api.server = server
+	api.endpoint = server
 	return api, nil
 }
 
@@ -190,7 +182,10 @@ func (w *World) initNode(ctx context.Context, n node.Node, cmd exec.Cmd) error {
 func (w *World) initialise(ctx context.Context, n node.Node, cmd exec.Cmd, events []nodeimage.NodeEvent) error {
 	w.mu.Lock()
 	w.log = append(w.log, "init "+n.Name)
-	w.clusters[n.Cluster] = &API{world: w, registered: []string{n.Name}}
+	w.clusters[n.Cluster] = &API{
+		world: w, registered: []string{n.Name},
+		server: versionOf(n.Image), made: map[string]string{n.Name: versionOf(n.Image)},
+	}
 	w.mu.Unlock()
 	return fake.Events(events...)(ctx, n, cmd)
 }
@@ -209,6 +204,7 @@ func (w *World) joinNode(ctx context.Context, n node.Node, cmd exec.Cmd) error {
 	api := w.clusters[n.Cluster]
 	if api != nil && !slices.Contains(api.registered, n.Name) {
 		api.registered = append(api.registered, n.Name)
+		api.made[n.Name] = versionOf(n.Image)
 	}
 	w.mu.Unlock()
 	if api == nil {

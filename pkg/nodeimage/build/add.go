@@ -116,33 +116,38 @@ func (a *addition) add(ctx context.Context, archive Archive, tw *tar.Writer) err
 		return err
 	}
 	i := list[0]
-	size, err := a.unpack(ctx, i, archive.Path, tw)
-	if err != nil {
+	made := nodeimage.Preloaded{Name: archive.Name, Digest: i.Target().Digest.String()}
+	if made.Snapshot, made.Size, err = a.unpack(ctx, i, archive.Path, tw); err != nil {
 		return err
 	}
 	a.manifest.Images = slices.DeleteFunc(a.manifest.Images, func(p nodeimage.Preloaded) bool { return p.Name == archive.Name })
-	a.manifest.Images = append(a.manifest.Images, nodeimage.Preloaded{Name: archive.Name, Digest: i.Target().Digest.String(), Size: size})
+	a.manifest.Images = append(a.manifest.Images, made)
 	return a.store.record(ctx, i, archive.Name)
 }
 
 // unpack writes the files of an image, as all its layers together make them,
-// and records them as one snapshot under the name that containerd looks for.
-func (a *addition) unpack(ctx context.Context, i *image.Image, archive string, tw *tar.Writer) (int64, error) {
+// and records them as one snapshot under the name that containerd looks for. It
+// returns the directory and the size of the files; a size of 0 when an image
+// with the same files has brought them.
+func (a *addition) unpack(ctx context.Context, i *image.Image, archive string, tw *tar.Writer) (dir string, size int64, err error) {
 	chain := image.ChainIDs(i.DiffIDs())
 	if len(chain) == 0 {
-		return 0, nil
+		return "", 0, nil
 	}
 	top := chain[len(chain)-1]
 	ctx = namespaces.WithNamespace(ctx, criNamespace)
 	if _, err := a.store.db.Snapshotter(storeSnapshotter).Stat(ctx, top.String()); err == nil {
-		return 0, nil // an image with the same files has brought them
+		id, err := a.store.snapshotID(ctx, top)
+		return a.links[id], 0, err
 	}
 	id, err := a.store.addSnapshot(ctx, top)
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	a.links[id] = "added-" + top.Encoded()[:16]
-	return flattened(archive, path.Join(strings.TrimPrefix(nodeimage.StoreSnapshots, "/"), a.links[id]), tw)
+	dir = "added-" + top.Encoded()[:16]
+	a.links[id] = dir
+	size, err = flattened(archive, path.Join(strings.TrimPrefix(nodeimage.StoreSnapshots, "/"), dir), tw)
+	return dir, size, err
 }
 
 // flattened writes the files of an archive's image below dir. What was deleted

@@ -171,7 +171,7 @@ func (s *store) addImage(ctx context.Context, p preload, target ocispec.Descript
 		return nodeimage.Preloaded{}, err
 	}
 	size, err := p.files.size()
-	return nodeimage.Preloaded{Name: p.name, Digest: target.Digest.String(), Size: size}, err
+	return nodeimage.Preloaded{Name: p.name, Digest: target.Digest.String(), Size: size, Snapshot: p.short}, err
 }
 
 func pinnedLabels() map[string]string {
@@ -235,6 +235,17 @@ func (s *store) addSnapshot(ctx context.Context, layer digest.Digest) (string, e
 	}
 	s.layers[layer] = s.backend.last
 	return s.backend.last, nil
+}
+
+// snapshotID is what the snapshotter calls a snapshot that is there.
+func (s *store) snapshotID(ctx context.Context, layer digest.Digest) (id string, err error) {
+	err = s.backend.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
+		if strings.HasSuffix(info.Name, "/"+layer.String()) {
+			id, _, _, err = storage.GetInfo(ctx, info.Name)
+		}
+		return err
+	})
+	return id, err
 }
 
 // Where containerd keeps its parts, below its root.

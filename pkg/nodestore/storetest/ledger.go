@@ -13,10 +13,12 @@ import (
 type ledger struct{ ms *storage.MetaStore }
 
 func (l *ledger) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
-	return nil, l.ms.WithTransaction(ctx, true, func(ctx context.Context) error {
-		_, err := storage.CreateSnapshot(ctx, snapshots.KindActive, key, parent, opts...)
+	var made storage.Snapshot
+	err := l.ms.WithTransaction(ctx, true, func(ctx context.Context) (err error) {
+		made, err = storage.CreateSnapshot(ctx, snapshots.KindActive, key, parent, opts...)
 		return err
 	})
+	return []mount.Mount{{Type: "bind", Source: "/snapshots/" + made.ID + "/fs"}}, err
 }
 
 func (l *ledger) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {

@@ -188,20 +188,36 @@ func (p *Provider) registryAuth(ref string) (string, error) {
 // ReadImageFile implements provider.ImageStore.
 func (p *Provider) ReadImageFile(ctx context.Context, ref, path string) ([]byte, error) {
 	var data []byte
-	config := &container.Config{Image: ref, Entrypoint: []string{"none"}, Labels: map[string]string{labelPurpose: "read-image-file"}}
-	err := p.withImage(ctx, config, func(id string) error {
-		stream, _, err := p.engine.CopyFromContainer(ctx, id, path)
-		if cerrdefs.IsNotFound(err) {
-			return errdefs.New(errdefs.ClassNotFound, "FILE-NOT-FOUND", "image %s has no file %s", ref, path)
-		}
-		if err != nil {
-			return p.engineError(err, "read %s of image %s", path, ref)
-		}
-		defer stream.Close()
-		data, err = readTarredFile(stream, ref, path)
+	err := p.ReadImageFiles(ctx, ref, []string{path}, func(_ string, archive io.Reader) (err error) {
+		data, err = readTarredFile(archive, ref, path)
 		return err
 	})
 	return data, err
+}
+
+// ReadImageFiles implements provider.ImageFiles.
+func (p *Provider) ReadImageFiles(ctx context.Context, ref string, paths []string, take func(path string, archive io.Reader) error) error {
+	config := &container.Config{Image: ref, Entrypoint: []string{"none"}, Labels: map[string]string{labelPurpose: "read-image-file"}}
+	return p.withImage(ctx, config, func(id string) error {
+		for _, path := range paths {
+			if err := p.readFiles(ctx, id, ref, path, take); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (p *Provider) readFiles(ctx context.Context, id, ref, path string, take func(path string, archive io.Reader) error) error {
+	stream, _, err := p.engine.CopyFromContainer(ctx, id, path)
+	if cerrdefs.IsNotFound(err) {
+		return errdefs.New(errdefs.ClassNotFound, "FILE-NOT-FOUND", "image %s has no file %s", ref, path)
+	}
+	if err != nil {
+		return p.engineError(err, "read %s of image %s", path, ref)
+	}
+	defer stream.Close()
+	return take(path, stream)
 }
 
 // withImage calls fn with a container that is never started, because engines

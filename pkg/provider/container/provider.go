@@ -61,6 +61,7 @@ type Provider struct {
 var (
 	_ provider.Provider     = (*Provider)(nil)
 	_ provider.ImageSource  = (*Provider)(nil)
+	_ provider.ImageFiles   = (*Provider)(nil)
 	_ provider.LogCollector = (*Provider)(nil)
 	_ provider.Power        = (*Provider)(nil)
 	_ provider.Growth       = (*Provider)(nil)

@@ -3,10 +3,13 @@
 package container
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +73,17 @@ func TestReadImageFile(t *testing.T) {
 	data, err := p.ReadImageFile(t.Context(), testImage, providertest.ImageFile)
 	if err != nil || string(data) != providertest.ImageFileData {
 		t.Errorf("read %q, %v", data, err)
+	}
+	var names []string
+	err = p.ReadImageFiles(t.Context(), testImage, []string{"/etc", providertest.ImageFile}, func(path string, archive io.Reader) error {
+		h, err := tar.NewReader(archive).Next()
+		if err == nil {
+			names = append(names, path+": "+h.Name)
+		}
+		return err
+	})
+	if want := []string{"/etc: etc/", "/etc/testnode: testnode"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("archives begin with %q, %v", names, err)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
@@ -143,6 +145,57 @@ func (p *Provider) ReadImageFile(ctx context.Context, ref, path string) ([]byte,
 		return nil
 	})
 	return data, err
+}
+
+// ReadImageFiles implements provider.ImageFiles. It is one call for each path.
+func (p *Provider) ReadImageFiles(ctx context.Context, ref string, paths []string, take func(path string, archive io.Reader) error) error {
+	for _, path := range paths {
+		var archive []byte
+		err := p.call(ctx, "read "+path+" of image "+ref, func() (err error) {
+			img, ok := p.local[ref]
+			if !ok {
+				return noImage(ref)
+			}
+			archive, err = tarOf(img.Files, path)
+			if err == nil && archive == nil {
+				err = errdefs.New(errdefs.ClassNotFound, "FILE-NOT-FOUND", "image %s has no file %s", ref, path)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := take(path, bytes.NewReader(archive)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tarOf is an archive of the file at a path or of those below it; nil when
+// there are none.
+func tarOf(files map[string][]byte, at string) ([]byte, error) {
+	var out bytes.Buffer
+	tw := tar.NewWriter(&out)
+	found := false
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if name != at && !strings.HasPrefix(name, at+"/") {
+			continue
+		}
+		found = true
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(name, path.Dir(at)+"/"), Mode: 0o755, Size: int64(len(files[name]))}
+		if err := tw.WriteHeader(header); err != nil {
+			return nil, err
+		}
+		if _, err := tw.Write(files[name]); err != nil {
+			return nil, err
+		}
+	}
+	if !found {
+		return nil, nil
+	}
+	err := tw.Close()
+	return out.Bytes(), err
 }
 
 // ExtendImage implements provider.ImageStore.

@@ -578,6 +578,12 @@ func testImage(t *testing.T, s Subject) {
 	if _, err := store.ReadImageFile(t.Context(), s.Image, "/no-such-file"); !errdefs.Is(err, errdefs.ClassNotFound) {
 		t.Errorf("no file in an image: %v, want class not found", err)
 	}
+	if files, ok := s.Provider.(provider.ImageFiles); ok {
+		err := files.ReadImageFiles(t.Context(), s.Image, []string{"/no-such-file"}, func(string, io.Reader) error { return nil })
+		if !errdefs.Is(err, errdefs.ClassNotFound) {
+			t.Errorf("no files in an image: %v, want class not found", err)
+		}
+	}
 	if err := store.LoadImage(t.Context(), strings.NewReader("not an archive")); err == nil {
 		t.Error("load of no archive: no error")
 	}

@@ -1,0 +1,120 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/node"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// What an upgrade does in a node beside running kubeadm. Each script can be run
+// again after it was cut short at any place, and gets the version that is
+// upgraded to as its argument.
+
+// nodeScript is a script, and what it does, for errors.
+type nodeScript struct{ does, text string }
+
+// Directories of an upgrade in a node, for the scripts.
+const scriptNames = `set -eu
+releases=` + nodeimage.ReleasesDir + `
+release=$releases/$1
+before=/var/lib/petri/before-upgrade
+links=` + nodeimage.ProgramsDir + `
+manifests=/etc/kubernetes/manifests
+`
+
+// unpackRelease puts the programs of a version beside those that run.
+var unpackRelease = nodeScript{"unpack the release", scriptNames + `
+rm -rf "$release.incoming"
+mkdir -p "$release.incoming"
+tar -x -C "$release.incoming"
+rm -rf "$release"
+mv "$release.incoming" "$release"
+`}
+
+// keepBefore keeps what the node ran before it is changed, once.
+var keepBefore = nodeScript{"keep what runs", scriptNames + `
+[ ! -e "$before" ] || exit 0
+rm -rf "$before.new"
+mkdir -p "$before.new/kubelet" "$before.new/manifests"
+for f in config.yaml kubeadm-flags.env instance-config.yaml; do
+  [ ! -e "/var/lib/kubelet/$f" ] || cp -p "/var/lib/kubelet/$f" "$before.new/kubelet/"
+done
+for f in "$manifests"/*.yaml; do
+  [ ! -e "$f" ] || cp -p "$f" "$before.new/manifests/"
+done
+if [ -L "$links/kubelet" ]; then readlink "$links/kubelet" > "$before.new/kubelet-link"; fi
+mv "$before.new" "$before"
+`}
+
+// restoreKubelet is the end of the scripts that put back what was kept.
+const restoreKubelet = `
+for f in "$before"/kubelet/*; do
+  cmp -s "$f" "/var/lib/kubelet/${f##*/}" || cp -p "$f" "/var/lib/kubelet/"
+done
+`
+
+// restoreManifests puts back the static pods that kubeadm has left exchanged. A
+// new etcd stays, unless there is none: its data may be of the new form, and
+// kubeadm takes etcd back with its data. What was kept is what runs then, and is
+// kept anew by the next upgrade.
+var restoreManifests = nodeScript{"restore the static pods", scriptNames + `
+for f in "$before"/manifests/*.yaml; do
+  name=${f##*/}
+  [ -e "$f" ] || continue
+  [ "$name" != etcd.yaml ] || [ ! -e "$manifests/$name" ] || continue
+  cmp -s "$f" "$manifests/$name" && continue
+  cp -p "$f" "/etc/kubernetes/.$name"
+  mv "/etc/kubernetes/.$name" "$manifests/$name"
+done
+` + restoreKubelet + `
+rm -rf "$before"
+`}
+
+// switchPrograms makes the programs of a version those of the node.
+var switchPrograms = nodeScript{"exchange the kubelet", scriptNames + `
+for p in kubeadm kubectl kubelet; do
+  ln -sfn "$release` + nodeimage.ImageProgramsDir + `/$p" "$links/.$p"
+  mv -fT "$links/.$p" "$links/$p"
+done
+systemctl restart kubelet
+`}
+
+// restorePrograms is switchPrograms taken back.
+var restorePrograms = nodeScript{"put the kubelet back", scriptNames + `
+for p in kubeadm kubectl kubelet; do
+  if [ -e "$before/kubelet-link" ]; then
+    ln -sfn "$(dirname "$(cat "$before/kubelet-link")")/$p" "$links/.$p"
+    mv -fT "$links/.$p" "$links/$p"
+  else
+    rm -f "$links/$p"
+  fi
+done
+` + restoreKubelet + `
+systemctl restart kubelet
+`}
+
+// settle makes the version the node's own, and forgets what was before.
+var settle = nodeScript{"finish", scriptNames + `
+cp "$release` + nodeimage.ManifestPath + `" ` + nodeimage.ManifestPath + `
+cp "$release` + nodeimage.VersionPath + `" ` + nodeimage.VersionPath + `
+rm -rf "$before"
+for d in "$releases"/*; do
+  [ "$d" = "$release" ] || rm -rf "$d"
+done
+`}
+
+// script runs one of the scripts.
+func script(ctx context.Context, n node.Node, s nodeScript, stdin io.Reader, version string) error {
+	err := n.Run(ctx, exec.Cmd{Args: []string{"sh", "-c", s.text, s.does, version}, Stdin: stdin})
+	if err != nil {
+		if e, ok := err.(*exec.Error); ok {
+			e.Args = []string{"sh"} // nobody wants to read it all
+		}
+		return fmt.Errorf("node %s: %s: %w", n.Name, s.does, err)
+	}
+	return nil
+}
