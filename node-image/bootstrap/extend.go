@@ -1,0 +1,293 @@
+package bootstrap
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// Extend makes a node of a cluster with one control plane fit for several: it
+// reads a nodeimage.Extension. The node then finds the API by its own balancer,
+// and the control plane says so to whoever joins. What is done already is done
+// again and changes nothing; the plan is written last, and says that all of it
+// is done.
+func (n *Node) Extend(ctx context.Context, input io.Reader) error {
+	var e nodeimage.Extension
+	if err := json.NewDecoder(input).Decode(&e); err != nil {
+		return fmt.Errorf("read what to extend to: %w", err)
+	}
+	plan, err := n.plan()
+	if err != nil {
+		return err
+	}
+	if err := n.Lead(ctx, e.Balanced, []byte(e.Balancer)); err != nil {
+		return fmt.Errorf("lead to the control planes: %w", err)
+	}
+	if plan.Role == nodeimage.RoleControlPlane {
+		if err := n.extendControlPlane(ctx, e); err != nil {
+			return err
+		}
+	}
+	if err := n.redirect(ctx, plan, e.Endpoint); err != nil {
+		return err
+	}
+	plan.Balanced = e.Balanced
+	data, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		return err
+	}
+	return n.replace(nodeimage.PlanPath, data, 0o600)
+}
+
+// replace writes a file whole or not at all.
+func (n *Node) replace(path string, data []byte, mode fs.FileMode) error {
+	next := n.path(path) + ".next"
+	if err := os.WriteFile(next, data, mode); err != nil {
+		return err
+	}
+	return os.Rename(next, n.path(path))
+}
+
+// extendControlPlane gives the API server a certificate with the name of the
+// endpoint, tells the cluster of it, and lets the controllers and etcd know
+// that there will be others.
+func (n *Node) extendControlPlane(ctx context.Context, e nodeimage.Extension) error {
+	if err := n.keepClusterConfiguration(e.ClusterConfiguration); err != nil {
+		return err
+	}
+	if err := n.renewServingCertificate(ctx, e.ClusterConfiguration, e.Balanced); err != nil {
+		return fmt.Errorf("renew the API server's certificate: %w", err)
+	}
+	phases := []string{"upload-config kubeadm", "control-plane controller-manager", "control-plane scheduler"}
+	if n.hasEtcd() {
+		phases = append(phases, "etcd local")
+	}
+	for _, phase := range phases {
+		args := append([]string{"kubeadm", "init", "phase"}, strings.Fields(phase)...)
+		if err := exec.Run(ctx, n.Runner, append(args, "--config="+nodeimage.KubeadmConfigPath)...); err != nil {
+			return err
+		}
+	}
+	return n.waitServing(ctx, e.Balanced)
+}
+
+// hasEtcd reports whether a member of etcd is this node's own.
+func (n *Node) hasEtcd() bool {
+	_, err := os.Stat(n.path(filepath.Join(manifestsDir, "etcd.yaml")))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// keepClusterConfiguration puts kubeadm's document of the cluster in the place
+// of the one that the node was made with.
+func (n *Node) keepClusterConfiguration(document string) error {
+	conf, err := os.ReadFile(n.path(nodeimage.KubeadmConfigPath))
+	if err != nil {
+		return err
+	}
+	changed, err := replaceDocument(string(conf), "ClusterConfiguration", document)
+	if err != nil {
+		return fmt.Errorf("%s: %w", nodeimage.KubeadmConfigPath, err)
+	}
+	return n.replace(nodeimage.KubeadmConfigPath, []byte(changed), 0o600)
+}
+
+const documentStart = "---\n"
+
+// replaceDocument puts a document in the place of those of its kind in a YAML
+// stream.
+func replaceDocument(stream, kind, document string) (string, error) {
+	out := []string{strings.TrimSuffix(document, "\n")}
+	for d := range strings.SplitSeq(strings.TrimPrefix(stream, documentStart), "\n"+documentStart) {
+		var head struct{ Kind string }
+		if err := yaml.Unmarshal([]byte(d), &head); err != nil {
+			return "", err
+		}
+		if head.Kind != kind {
+			out = append(out, strings.TrimSuffix(d, "\n"))
+		}
+	}
+	return documentStart + strings.Join(out, "\n"+documentStart) + "\n", nil
+}
+
+// nextCertificates is where a certificate is made that is to replace another.
+const nextCertificates = nodeimage.CertificatesDir + ".next"
+
+// renewServingCertificate has kubeadm make the API server's certificate anew,
+// beside the one that is used, and writes it in place: the server reads a file
+// that it watches at once, and one that was gone for a moment a minute later.
+func (n *Node) renewServingCertificate(ctx context.Context, configuration, name string) (err error) {
+	next := n.path(nextCertificates)
+	if err := errors.Join(os.RemoveAll(next), os.Mkdir(next, 0o700)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(next)) }()
+	for _, file := range []string{"ca.crt", "ca.key"} {
+		if err := copyFile(n.path(filepath.Join(nodeimage.CertificatesDir, file)), filepath.Join(next, file)); err != nil {
+			return err
+		}
+	}
+	if err := n.makeServingCertificate(ctx, configuration); err != nil {
+		return err
+	}
+	for _, file := range []string{"apiserver.key", "apiserver.crt"} {
+		if err := copyFile(filepath.Join(next, file), n.path(filepath.Join(nodeimage.CertificatesDir, file))); err != nil {
+			return err
+		}
+	}
+	return n.waitServing(ctx, name)
+}
+
+// copyFile writes a file in place, and gives a new one to its owner alone.
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
+}
+
+// makeServingCertificate makes the certificate in nextCertificates.
+func (n *Node) makeServingCertificate(ctx context.Context, configuration string) error {
+	conf, err := os.ReadFile(n.path(nodeimage.KubeadmConfigPath))
+	if err != nil {
+		return err
+	}
+	var document map[string]any
+	if err := yaml.Unmarshal([]byte(configuration), &document); err != nil {
+		return err
+	}
+	document["certificatesDir"] = nextCertificates
+	elsewhere, err := yaml.Marshal(document)
+	if err != nil {
+		return err
+	}
+	changed, err := replaceDocument(string(conf), "ClusterConfiguration", string(elsewhere))
+	if err != nil {
+		return err
+	}
+	const path = nextCertificates + "/kubeadm.conf"
+	if err := os.WriteFile(n.path(path), []byte(changed), 0o600); err != nil {
+		return err
+	}
+	return exec.Run(ctx, n.Runner, "kubeadm", "init", "phase", "certs", "apiserver", "--config="+path)
+}
+
+// servingTimeout bounds the wait for an API server that was told of something
+// new.
+const servingTimeout = 2 * time.Minute
+
+var errServing = errors.New("the API server did not serve it in time")
+
+// waitServing returns when this node's API server is ready and its certificate
+// is good for a name.
+func (n *Node) waitServing(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, servingTimeout, errServing)
+	defer cancel()
+	tick := time.NewTicker(bootInterval * 10)
+	defer tick.Stop()
+	for {
+		err := n.serves(ctx, name)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// serves fails when the API server is not ready, or is not the named one by its
+// certificate.
+func (n *Node) serves(ctx context.Context, name string) error {
+	ca, err := os.ReadFile(n.path(nodeimage.CertificatesDir + "/ca.crt"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: 2 * time.Second}, Config: &tls.Config{RootCAs: roots, ServerName: name}}
+	conn, err := dialer.DialContext(ctx, "tcp", n.apiAddress())
+	if err != nil {
+		return err
+	}
+	if err := conn.Close(); err != nil {
+		return err
+	}
+	probe := n.probe
+	if probe == nil {
+		if probe, err = n.newProbe(nodeimage.AdminConfPath); err != nil {
+			return err
+		}
+	}
+	if probe(ctx) != apiReady {
+		return errors.New("it is not ready")
+	}
+	return nil
+}
+
+// apiAddress is where this node's API server listens.
+func (n *Node) apiAddress() string {
+	if n.api != "" {
+		return n.api
+	}
+	return localAPI
+}
+
+// kubeconfigs are kubeadm's credentials that lead to the cluster's endpoint. On
+// a control plane the kubelet's may lead to the API server beside it, and stay.
+var kubeconfigs = []string{nodeimage.AdminConfPath, nodeimage.SuperAdminConfPath, kubeletConfPath}
+
+var serverLine = regexp.MustCompile(`(?m)^(\s*server:\s*)(\S+)$`)
+
+// redirect leads the node's own clients of the API to another endpoint. The
+// kubelet reads its address once.
+func (n *Node) redirect(ctx context.Context, plan nodeimage.Plan, endpoint string) error {
+	restart := false
+	for _, path := range kubeconfigs {
+		before, err := os.ReadFile(n.path(path))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		own := "https://" + net.JoinHostPort(plan.Address, fmt.Sprint(nodeimage.APIServerPort))
+		after := serverLine.ReplaceAllFunc(before, func(line []byte) []byte {
+			parts := serverLine.FindSubmatch(line)
+			if path == kubeletConfPath && string(parts[2]) == own {
+				return line
+			}
+			return append(bytes.Clone(parts[1]), "https://"+endpoint...)
+		})
+		if bytes.Equal(before, after) {
+			continue
+		}
+		if err := n.replace(path, after, 0o600); err != nil {
+			return err
+		}
+		restart = restart || path == kubeletConfPath
+	}
+	if !restart {
+		return nil
+	}
+	return exec.Run(ctx, n.Runner, "systemctl", "restart", "kubelet")
+}
