@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ func (n *Node) Extend(ctx context.Context, input io.Reader) error {
 		return fmt.Errorf("lead to the control planes: %w", err)
 	}
 	if plan.Role == nodeimage.RoleControlPlane {
-		if err := n.extendControlPlane(ctx, e); err != nil {
+		if err := n.extendControlPlane(ctx, plan, e); err != nil {
 			return err
 		}
 	}
@@ -68,24 +69,57 @@ func (n *Node) replace(path string, data []byte, mode fs.FileMode) error {
 // extendControlPlane gives the API server a certificate with the name of the
 // endpoint, tells the cluster of it, and lets the controllers and etcd know
 // that there will be others.
-func (n *Node) extendControlPlane(ctx context.Context, e nodeimage.Extension) error {
+func (n *Node) extendControlPlane(ctx context.Context, plan nodeimage.Plan, e nodeimage.Extension) error {
 	if err := n.keepClusterConfiguration(e.ClusterConfiguration); err != nil {
 		return err
 	}
 	if err := n.renewServingCertificate(ctx, e.ClusterConfiguration, e.Balanced); err != nil {
 		return fmt.Errorf("renew the API server's certificate: %w", err)
 	}
-	phases := []string{"upload-config kubeadm", "control-plane controller-manager", "control-plane scheduler"}
-	if n.hasEtcd() {
-		phases = append(phases, "etcd local")
-	}
-	for _, phase := range phases {
-		args := append([]string{"kubeadm", "init", "phase"}, strings.Fields(phase)...)
-		if err := exec.Run(ctx, n.Runner, append(args, "--config="+nodeimage.KubeadmConfigPath)...); err != nil {
+	for _, phase := range []string{"upload-config kubeadm", "control-plane controller-manager", "control-plane scheduler"} {
+		if err := n.initPhase(ctx, phase); err != nil {
 			return err
 		}
 	}
+	if n.hasEtcd() {
+		if err := n.extendEtcd(ctx, plan); err != nil {
+			return fmt.Errorf("start etcd again: %w", err)
+		}
+	}
 	return n.waitServing(ctx, e.Balanced)
+}
+
+// initPhase runs one phase of "kubeadm init" with the node's configuration.
+func (n *Node) initPhase(ctx context.Context, phase string) error {
+	args := append([]string{"kubeadm", "init", "phase"}, strings.Fields(phase)...)
+	return exec.Run(ctx, n.Runner, append(args, "--config="+nodeimage.KubeadmConfigPath)...)
+}
+
+// extendEtcd has kubeadm write etcd's manifest anew, and returns when the member
+// that it describes answers. Until the kubelet has seen the manifest the old
+// one does, and the API would stop in the middle of what comes next.
+func (n *Node) extendEtcd(ctx context.Context, plan nodeimage.Plan) error {
+	manifest := n.path(filepath.Join(manifestsDir, "etcd.yaml"))
+	before, err := os.ReadFile(manifest)
+	if err != nil {
+		return err
+	}
+	runs := n.runs("etcd")
+	if err := n.initPhase(ctx, "etcd local"); err != nil {
+		return err
+	}
+	after, err := os.ReadFile(manifest)
+	if err != nil {
+		return err
+	}
+	changed := !bytes.Equal(before, after)
+	return await(ctx, func(ctx context.Context) error {
+		again := slices.ContainsFunc(n.runs("etcd"), func(run string) bool { return !slices.Contains(runs, run) })
+		if changed && !again {
+			return errors.New("the kubelet has not started it")
+		}
+		return exec.Run(ctx, n.Runner, etcdctl(ownEtcd(plan), "endpoint", "health")...)
+	})
 }
 
 // hasEtcd reports whether a member of etcd is this node's own.
@@ -189,21 +223,25 @@ func (n *Node) makeServingCertificate(ctx context.Context, configuration string)
 	return exec.Run(ctx, n.Runner, "kubeadm", "init", "phase", "certs", "apiserver", "--config="+path)
 }
 
-// servingTimeout bounds the wait for an API server that was told of something
-// new.
+// servingTimeout bounds the wait for a component that was told of something new.
 const servingTimeout = 2 * time.Minute
 
-var errServing = errors.New("the API server did not serve it in time")
+var errServing = errors.New("it did not serve in time")
 
 // waitServing returns when this node's API server is ready and its certificate
 // is good for a name.
 func (n *Node) waitServing(ctx context.Context, name string) error {
+	return await(ctx, func(ctx context.Context) error { return n.serves(ctx, name) })
+}
+
+// await returns when a check finds nothing wrong.
+func await(ctx context.Context, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, servingTimeout, errServing)
 	defer cancel()
 	tick := time.NewTicker(bootInterval * 10)
 	defer tick.Stop()
 	for {
-		err := n.serves(ctx, name)
+		err := check(ctx)
 		if err == nil {
 			return nil
 		}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -100,6 +102,11 @@ func lone(t *testing.T) (*Node, *fakeNode, *[]string) {
 			fake.put(nextCertificates+"/apiserver.crt", "new")
 			fake.put(nextCertificates+"/apiserver.key", "new")
 		}
+		if slices.Contains(cmd.Args, "etcd") {
+			fake.put(manifestsDir+"/etcd.yaml", "patient etcd")
+			// the kubelet does it
+			fake.put(podLogsDir+"/kube-system_etcd-dev-control-plane_2/etcd/0.log", "")
+		}
 		return nil
 	}
 	return node, fake, led
@@ -116,6 +123,8 @@ func TestExtendControlPlane(t *testing.T) {
 		"kubeadm init phase control-plane controller-manager --config=/kind/kubeadm.conf",
 		"kubeadm init phase control-plane scheduler --config=/kind/kubeadm.conf",
 		"kubeadm init phase etcd local --config=/kind/kubeadm.conf",
+		"etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt" +
+			" --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key endpoint health",
 	}, fake.commands)
 	for path, want := range map[string]string{
 		nodeimage.KubeadmConfigPath:                  "---\n" + configuration + "---\nkind: InitConfiguration\n",
@@ -133,6 +142,36 @@ func TestExtendControlPlane(t *testing.T) {
 	if _, err := os.Stat(node.path(nextCertificates)); err == nil {
 		t.Error("the key of the CA is there twice")
 	}
+}
+
+// TestExtendWaitsForEtcd: an etcd that answers, and is about to be replaced, is
+// not the one that is waited for. Where nothing has changed it is.
+func TestExtendWaitsForEtcd(t *testing.T) {
+	node, fake, _ := lone(t)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		write := fake.kubeadm
+		fake.kubeadm = func(ctx context.Context, cmd exec.Cmd) error {
+			if !slices.Contains(cmd.Args, "etcd") {
+				return write(ctx, cmd)
+			}
+			fake.put(manifestsDir+"/etcd.yaml", "patient etcd")
+			time.AfterFunc(3*time.Second, func() { write(ctx, cmd) })
+			return nil
+		}
+		plan := planOf(t, node)
+		if err := node.extendEtcd(t.Context(), plan); err != nil || time.Since(began) < 3*time.Second {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		began = time.Now()
+		if err := node.extendEtcd(t.Context(), plan); err != nil || time.Since(began) > 0 {
+			t.Errorf("again, after %s: %v", time.Since(began), err)
+		}
+		fake.etcdctl = errors.New("no leader")
+		if err := node.extendEtcd(t.Context(), plan); !errors.Is(err, errServing) || !errors.Is(err, fake.etcdctl) {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 // TestExtendIsNotDone: the plan says nothing of what failed.

@@ -17,7 +17,8 @@ import (
 // to leave. It is called when one has come, and before one goes. Connections
 // are accepted all the while. What does not run keeps what it had until it is
 // started; an error names each node that could not be told. A cluster with one
-// control plane and no load balancer has nothing to change.
+// control plane and no load balancer has nothing to change, and the balancers of
+// one that another tool made are not petri's.
 func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) error {
 	all, err := m.machines(ctx, name)
 	if err != nil || !isBalanced(all) {
@@ -38,8 +39,11 @@ func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) e
 	return errors.Join(append(errs, group.Wait())...)
 }
 
-// isBalanced reports whether somebody chooses among control planes.
+// isBalanced reports whether balancers of petri's choose among control planes.
 func isBalanced(all []node.Node) bool {
+	if slices.ContainsFunc(all, func(n node.Node) bool { return n.Foreign }) {
+		return false
+	}
 	controlPlanes := 0
 	for _, n := range all {
 		if isLoadBalancer(n) {
