@@ -43,6 +43,11 @@ func (f *fakeNode) Run(ctx context.Context, cmd exec.Cmd) error {
 		return f.kubeadm(ctx, cmd)
 	case "systemctl":
 		return nil
+	case "crictl":
+		if cmd.Stdout != nil {
+			fmt.Fprintln(cmd.Stdout, "c1\nc2")
+		}
+		return nil
 	case "etcdctl":
 		if cmd.Stdout != nil {
 			fmt.Fprintln(cmd.Stdout, f.members)

@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -76,14 +76,18 @@ func (n *Node) extendControlPlane(ctx context.Context, plan nodeimage.Plan, e no
 	if err := n.renewServingCertificate(ctx, e.ClusterConfiguration, e.Balanced); err != nil {
 		return fmt.Errorf("renew the API server's certificate: %w", err)
 	}
-	for _, phase := range []string{"upload-config kubeadm", "control-plane controller-manager", "control-plane scheduler"} {
-		if err := n.initPhase(ctx, phase); err != nil {
-			return err
-		}
+	if err := n.initPhase(ctx, "upload-config kubeadm"); err != nil {
+		return err
+	}
+	if err := n.restartComponents(ctx); err != nil {
+		return fmt.Errorf("start the control plane again: %w", err)
 	}
 	if n.hasEtcd() {
-		if err := n.extendEtcd(ctx, plan); err != nil {
-			return fmt.Errorf("start etcd again: %w", err)
+		err := await(ctx, func(ctx context.Context) error {
+			return exec.Run(ctx, n.Runner, etcdctl(ownEtcd(plan), "endpoint", "health")...)
+		})
+		if err != nil {
+			return fmt.Errorf("wait for etcd: %w", err)
 		}
 	}
 	return n.waitServing(ctx, e.Balanced)
@@ -95,31 +99,73 @@ func (n *Node) initPhase(ctx context.Context, phase string) error {
 	return exec.Run(ctx, n.Runner, append(args, "--config="+nodeimage.KubeadmConfigPath)...)
 }
 
-// extendEtcd has kubeadm write etcd's manifest anew, and returns when the member
-// that it describes answers. Until the kubelet has seen the manifest the old
-// one does, and the API would stop in the middle of what comes next.
-func (n *Node) extendEtcd(ctx context.Context, plan nodeimage.Plan) error {
-	manifest := n.path(filepath.Join(manifestsDir, "etcd.yaml"))
-	before, err := os.ReadFile(manifest)
+// kubeletTimeout bounds the start of the kubelet after something has failed.
+const kubeletTimeout = 30 * time.Second
+
+// restartComponents has kubeadm write manifests of static pods anew, and starts
+// what they describe. The kubelet alone would need a minute: it has the API
+// forget the pod of the old etcd before it starts the new one, and the API waits
+// for etcd. So it is stopped meanwhile, and knows of no old pods when it starts.
+func (n *Node) restartComponents(ctx context.Context) (err error) {
+	if err := exec.Run(ctx, n.Runner, "systemctl", "stop", "kubelet"); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kubeletTimeout)
+		defer cancel()
+		err = errors.Join(err, exec.Run(ctx, n.Runner, "systemctl", "start", "kubelet"))
+	}()
+	before, err := n.manifests()
 	if err != nil {
 		return err
 	}
-	runs := n.runs("etcd")
-	if err := n.initPhase(ctx, "etcd local"); err != nil {
-		return err
+	phases := []string{"control-plane controller-manager", "control-plane scheduler"}
+	if n.hasEtcd() {
+		phases = append(phases, "etcd local")
 	}
-	after, err := os.ReadFile(manifest)
-	if err != nil {
-		return err
-	}
-	changed := !bytes.Equal(before, after)
-	return await(ctx, func(ctx context.Context) error {
-		again := slices.ContainsFunc(n.runs("etcd"), func(run string) bool { return !slices.Contains(runs, run) })
-		if changed && !again {
-			return errors.New("the kubelet has not started it")
+	for _, phase := range phases {
+		if err := n.initPhase(ctx, phase); err != nil {
+			return err
 		}
-		return exec.Run(ctx, n.Runner, etcdctl(ownEtcd(plan), "endpoint", "health")...)
-	})
+	}
+	after, err := n.manifests()
+	if err != nil || maps.Equal(before, after) {
+		return err
+	}
+	return n.killComponents(ctx)
+}
+
+// manifests are those of the static pods, by their files' names.
+func (n *Node) manifests() (map[string]string, error) {
+	out := map[string]string{}
+	entries, err := os.ReadDir(n.path(manifestsDir))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		data, err := os.ReadFile(n.path(filepath.Join(manifestsDir, e.Name())))
+		if err != nil {
+			return nil, err
+		}
+		out[e.Name()] = string(data)
+	}
+	return out, nil
+}
+
+// killComponents ends the containers of the control plane, all of them: the API
+// server finds an etcd that comes again after seconds only. What was
+// acknowledged is on the disk.
+func (n *Node) killComponents(ctx context.Context) error {
+	out, err := exec.Output(ctx, n.Runner, "crictl", "ps", "--quiet",
+		"--label=io.kubernetes.pod.namespace=kube-system", "--name=^("+strings.Join(components, "|")+")$")
+	if err != nil {
+		return err
+	}
+	ids := strings.Fields(string(out))
+	if len(ids) == 0 {
+		return nil
+	}
+	return exec.Run(ctx, n.Runner, append([]string{"crictl", "stop", "--timeout=0"}, ids...)...)
 }
 
 // hasEtcd reports whether a member of etcd is this node's own.

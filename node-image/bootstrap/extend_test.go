@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -104,8 +102,6 @@ func lone(t *testing.T) (*Node, *fakeNode, *[]string) {
 		}
 		if slices.Contains(cmd.Args, "etcd") {
 			fake.put(manifestsDir+"/etcd.yaml", "patient etcd")
-			// the kubelet does it
-			fake.put(podLogsDir+"/kube-system_etcd-dev-control-plane_2/etcd/0.log", "")
 		}
 		return nil
 	}
@@ -120,9 +116,13 @@ func TestExtendControlPlane(t *testing.T) {
 	diff(t, []string{
 		"kubeadm init phase certs apiserver --config=/etc/kubernetes/pki.next/kubeadm.conf",
 		"kubeadm init phase upload-config kubeadm --config=/kind/kubeadm.conf",
+		"systemctl stop kubelet",
 		"kubeadm init phase control-plane controller-manager --config=/kind/kubeadm.conf",
 		"kubeadm init phase control-plane scheduler --config=/kind/kubeadm.conf",
 		"kubeadm init phase etcd local --config=/kind/kubeadm.conf",
+		"crictl ps --quiet --label=io.kubernetes.pod.namespace=kube-system --name=^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler)$",
+		"crictl stop --timeout=0 c1 c2",
+		"systemctl start kubelet",
 		"etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt" +
 			" --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key endpoint health",
 	}, fake.commands)
@@ -144,34 +144,32 @@ func TestExtendControlPlane(t *testing.T) {
 	}
 }
 
-// TestExtendWaitsForEtcd: an etcd that answers, and is about to be replaced, is
-// not the one that is waited for. Where nothing has changed it is.
-func TestExtendWaitsForEtcd(t *testing.T) {
+// TestExtendAgain: what is written already is not started again, and the kubelet
+// runs afterwards, also when kubeadm fails.
+func TestExtendAgain(t *testing.T) {
 	node, fake, _ := lone(t)
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		write := fake.kubeadm
-		fake.kubeadm = func(ctx context.Context, cmd exec.Cmd) error {
-			if !slices.Contains(cmd.Args, "etcd") {
-				return write(ctx, cmd)
-			}
-			fake.put(manifestsDir+"/etcd.yaml", "patient etcd")
-			time.AfterFunc(3*time.Second, func() { write(ctx, cmd) })
-			return nil
+	for range 2 {
+		fake.commands = nil
+		if err := node.Extend(t.Context(), extension(t, configuration)); err != nil {
+			t.Fatal(err)
 		}
-		plan := planOf(t, node)
-		if err := node.extendEtcd(t.Context(), plan); err != nil || time.Since(began) < 3*time.Second {
-			t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	if i := slices.IndexFunc(fake.commands, func(c string) bool { return strings.HasPrefix(c, "crictl") }); i >= 0 {
+		t.Errorf("command %q", fake.commands[i])
+	}
+	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
+		if slices.Contains(cmd.Args, "scheduler") {
+			return errors.New("it broke")
 		}
-		began = time.Now()
-		if err := node.extendEtcd(t.Context(), plan); err != nil || time.Since(began) > 0 {
-			t.Errorf("again, after %s: %v", time.Since(began), err)
-		}
-		fake.etcdctl = errors.New("no leader")
-		if err := node.extendEtcd(t.Context(), plan); !errors.Is(err, errServing) || !errors.Is(err, fake.etcdctl) {
-			t.Errorf("error %v", err)
-		}
-	})
+		return nil
+	}
+	fake.commands = nil
+	if err := node.restartComponents(t.Context()); err == nil {
+		t.Error("the failure is gone")
+	}
+	if last := fake.commands[len(fake.commands)-1]; last != "systemctl start kubelet" {
+		t.Errorf("the last command is %q", last)
+	}
 }
 
 // TestExtendIsNotDone: the plan says nothing of what failed.
