@@ -71,6 +71,7 @@ func (h *highlyAvailable) stopsAndStarts(t *testing.T) {
 type highlyAvailable struct {
 	*cluster
 	writer *writer
+	asked  string // the node that is asked about others; empty: the last control plane
 }
 
 func (h *highlyAvailable) loadBalancer() string { return h.name + "-external-load-balancer" }
@@ -106,10 +107,18 @@ func (h *highlyAvailable) membersAre(t *testing.T, want int) {
 	})
 }
 
-// etcdctl asks the member of the last control plane, which no test stops.
+// inner is the node in which others are asked about, which no test stops.
+func (h *highlyAvailable) inner() string {
+	if h.asked != "" {
+		return h.asked
+	}
+	return h.controlPlanes()[2]
+}
+
+// etcdctl asks a member of etcd.
 func (h *highlyAvailable) etcdctl(t *testing.T, args ...string) result {
 	const address = "https://127.0.0.1:2379"
-	command := []string{"docker", "exec", h.controlPlanes()[2], "etcdctl", "--endpoints=" + address, "--cacert=/etc/kubernetes/pki/etcd/ca.crt"}
+	command := []string{"docker", "exec", h.inner(), "etcdctl", "--endpoints=" + address, "--cacert=/etc/kubernetes/pki/etcd/ca.crt"}
 	return run(t.Context(), "", "", append(command, args...)...)
 }
 
@@ -245,11 +254,11 @@ func (h *highlyAvailable) lease(t *testing.T, node string) string {
 	return h.inside(t, "-n", "kube-node-lease", "get", "lease", node, "-o", "jsonpath={.spec.renewTime}")
 }
 
-// inside runs kubectl in the last control plane, which asks its own balancer.
+// inside runs kubectl in a control plane, which asks its own balancer.
 func (h *highlyAvailable) inside(t *testing.T, args ...string) string {
 	t.Helper()
 	var out string
-	command := append([]string{"docker", "exec", h.controlPlanes()[2], "kubectl", "--request-timeout=5s"}, args...)
+	command := append([]string{"docker", "exec", h.inner(), "kubectl", "--request-timeout=5s"}, args...)
 	eventually(t, time.Minute, func() error {
 		r := run(t.Context(), "", "", command...)
 		if out = strings.TrimSpace(r.stdout); r.code != 0 || out == "" {

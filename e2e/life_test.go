@@ -153,7 +153,9 @@ func TestNodes(t *testing.T) {
 	w := c.startWork(t)
 	name := func(n string) string { return c.name + "-" + n }
 
+	begin := time.Now()
 	r := c.timed(t, "create", "node", "--count", "3", "--labels", "tier=late")
+	three := time.Since(begin)
 	if want := fmt.Sprintf("%s\n%s\n%s\n", name("worker2"), name("worker3"), name("worker4")); r.stdout != want {
 		t.Errorf("the new nodes are %q, want %q", r.stdout, want)
 	}
@@ -180,8 +182,13 @@ func TestNodes(t *testing.T) {
 	c.usable(t)
 
 	// the lowest free number is used again, and dead nodes go too
+	begin = time.Now()
 	if r := c.timed(t, "create", "node"); r.stdout != name("worker3")+"\n" {
 		t.Errorf("the new node is %q", r.stdout)
+	}
+	// they come up at once, on cores that they share
+	if one := time.Since(begin); three > 2*one+2*time.Second {
+		t.Errorf("three workers took %s, and one took %s", three, one)
 	}
 	docker(t, "kill", name("worker2"))
 	c.timed(t, "delete", "node", name("worker2"))

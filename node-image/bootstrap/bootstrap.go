@@ -29,9 +29,13 @@ type Node struct {
 	// Adopt does what petri's entrypoint would have done, on a node that
 	// another one has booted.
 	Adopt func(context.Context) error
+	// Lead lets the name of the control plane's endpoint mean this node, and
+	// its balancer have a configuration.
+	Lead func(ctx context.Context, name string, configuration []byte) error
 
-	// nil, except in tests: the API server's state
+	// nothing, except in tests: the API server's state, and where it listens
 	probe func(context.Context) apiState
+	api   string
 }
 
 // Events writes NodeEvents as JSON lines. It is safe for concurrent use.

@@ -28,6 +28,7 @@ type fakeNode struct {
 	onKubeadm func(context.Context, exec.Cmd, []string) error
 	journal   string
 	etcdctl   error
+	members   string // that etcdctl lists
 
 	mu       sync.Mutex
 	commands []string
@@ -40,7 +41,17 @@ func (f *fakeNode) Run(ctx context.Context, cmd exec.Cmd) error {
 	switch cmd.Args[0] {
 	case "kubeadm":
 		return f.kubeadm(ctx, cmd)
+	case "systemctl":
+		return nil
+	case "crictl":
+		if cmd.Stdout != nil {
+			fmt.Fprintln(cmd.Stdout, "c1\nc2")
+		}
+		return nil
 	case "etcdctl":
+		if cmd.Stdout != nil {
+			fmt.Fprintln(cmd.Stdout, f.members)
+		}
 		return f.etcdctl
 	case "journalctl":
 		if ctx.Err() != nil {

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -74,22 +76,101 @@ func (c *controlPlane) announceEtcdPeers(ctx context.Context) error {
 	if len(c.plan.EtcdPeers) == 0 {
 		return nil
 	}
-	if _, err := os.Stat(c.path(filepath.Join(manifestsDir, "etcd.yaml"))); errors.Is(err, fs.ErrNotExist) {
-		return nil // etcd is elsewhere
+	if !c.hasEtcd() {
+		return nil // it is elsewhere
 	}
 	defer c.Events.phase("node/etcd-members")()
-	pki := nodeimage.CertificatesDir + "/etcd/"
-	client := "https://127.0.0.1:2379"
-	if strings.Contains(c.plan.Address, ":") { // kubeadm takes the loopback of that family
-		client = "https://[::1]:2379"
-	}
+	endpoint := ownEtcd(c.plan)
 	for _, name := range slices.Sorted(maps.Keys(c.plan.EtcdPeers)) {
-		err := exec.Run(ctx, c.Runner, "etcdctl", "--endpoints="+client,
-			"--cacert="+pki+"ca.crt", "--cert="+pki+"healthcheck-client.crt", "--key="+pki+"healthcheck-client.key",
-			"member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdPeers[name])
+		err := exec.Run(ctx, c.Runner, etcdctl(endpoint, "member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdPeers[name])...)
 		if err != nil {
 			return fmt.Errorf("announce etcd member %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// ownEtcd is where the node's member of etcd serves clients: kubeadm takes the
+// loopback of the family of the node's address.
+func ownEtcd(plan nodeimage.Plan) string {
+	if strings.Contains(plan.Address, ":") {
+		return "https://[::1]:2379"
+	}
+	return "https://127.0.0.1:2379"
+}
+
+// etcdctl is a command about the member that serves at an endpoint.
+func etcdctl(endpoint string, args ...string) []string {
+	const pki = nodeimage.CertificatesDir + "/etcd/"
+	return append([]string{
+		"etcdctl", "--endpoints=" + endpoint,
+		"--cacert=" + pki + "ca.crt", "--cert=" + pki + "healthcheck-client.crt", "--key=" + pki + "healthcheck-client.key",
+	}, args...)
+}
+
+// Members writes the members of etcd as a list of nodeimage.EtcdMember; an
+// empty one when etcd is not the cluster's own. Without a majority of them etcd
+// cannot tell, and it fails.
+func (n *Node) Members(ctx context.Context, to io.Writer) error {
+	plan, err := n.plan()
+	if err != nil {
+		return err
+	}
+	members := []nodeimage.EtcdMember{}
+	if n.hasEtcd() {
+		out, err := exec.Output(ctx, n.Runner, etcdctl(ownEtcd(plan), "member", "list", "--write-out=json")...)
+		if err != nil {
+			return err
+		}
+		if members, err = readMembers(out); err != nil {
+			return fmt.Errorf("read the members of etcd: %w", err)
+		}
+	}
+	var all sync.WaitGroup
+	for i := range members {
+		all.Go(func() { members[i].Healthy = n.answers(ctx, members[i]) })
+	}
+	all.Wait()
+	return json.NewEncoder(to).Encode(members)
+}
+
+// readMembers reads what etcdctl writes.
+func readMembers(data []byte) ([]nodeimage.EtcdMember, error) {
+	var list struct {
+		Members []struct {
+			ID         uint64
+			Name       string
+			PeerURLs   []string
+			ClientURLs []string
+			IsLearner  bool
+		}
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, err
+	}
+	out := []nodeimage.EtcdMember{}
+	for _, m := range list.Members {
+		out = append(out, nodeimage.EtcdMember{
+			ID: strconv.FormatUint(m.ID, 16), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.IsLearner,
+		})
+	}
+	return out, nil
+}
+
+// answers reports whether a member of etcd takes part. One that has not begun
+// has no address for clients.
+func (n *Node) answers(ctx context.Context, m nodeimage.EtcdMember) bool {
+	if len(m.ClientURLs) == 0 {
+		return false
+	}
+	return exec.Run(ctx, n.Runner, etcdctl(m.ClientURLs[0], "endpoint", "health")...) == nil
+}
+
+// RemoveMember takes a member out of etcd by its ID.
+func (n *Node) RemoveMember(ctx context.Context, id string) error {
+	plan, err := n.plan()
+	if err != nil {
+		return err
+	}
+	return exec.Run(ctx, n.Runner, etcdctl(ownEtcd(plan), "member", "remove", id)...)
 }

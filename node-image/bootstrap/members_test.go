@@ -131,3 +131,45 @@ func TestInitWhenAMemberIsRefused(t *testing.T) {
 		}
 	})
 }
+
+const memberList = `{"members":[
+ {"ID":10276657743932975437,"name":"dev-control-plane","peerURLs":["https://10.201.0.2:2380"],"clientURLs":["https://10.201.0.2:2379"]},
+ {"ID":7,"peerURLs":["https://10.201.0.3:2380"],"isLearner":true}]}`
+
+// TestMembers: numbers of members are larger than a float holds, and one that
+// has not begun has no name.
+func TestMembers(t *testing.T) {
+	node, fake, _ := newNode(t, nodeimage.Plan{}, "")
+	var out bytes.Buffer
+	if err := node.Members(t.Context(), &out); err != nil || out.String() != "[]\n" {
+		t.Errorf("without etcd: %q, %v", &out, err)
+	}
+	fake.put(manifestsDir+"/etcd.yaml", "etcd")
+	fake.members = memberList
+	out.Reset()
+	if err := node.Members(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	var got []nodeimage.EtcdMember
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, []nodeimage.EtcdMember{
+		{ID: "8e9e05c52164694d", Name: "dev-control-plane", PeerURLs: []string{"https://10.201.0.2:2380"}, ClientURLs: []string{"https://10.201.0.2:2379"}, Healthy: true},
+		{ID: "7", PeerURLs: []string{"https://10.201.0.3:2380"}, Learner: true},
+	}, got)
+	if err := node.RemoveMember(t.Context(), "7"); err != nil {
+		t.Fatal(err)
+	}
+	if last := fake.commands[len(fake.commands)-1]; !strings.HasSuffix(last, " member remove 7") {
+		t.Errorf("command %q", last)
+	}
+	fake.members = "no JSON"
+	if err := node.Members(t.Context(), &out); err == nil {
+		t.Error("garbage was taken for members")
+	}
+	fake.etcdctl = errors.New("no leader")
+	if err := node.Members(t.Context(), &out); !errors.Is(err, fake.etcdctl) {
+		t.Errorf("error %v", err)
+	}
+}

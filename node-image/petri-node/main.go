@@ -1,10 +1,12 @@
 // Command petri-node is the one program of petri's own in a node: called as
 // "entrypoint" it boots the node and becomes the init system; its other
-// commands bootstrap Kubernetes, prepare cgroups, start or change the balancer,
-// pass DNS on, and end pods at shutdown. It wires packages together and decides nothing.
+// commands bootstrap Kubernetes, change what a control plane shares with others,
+// prepare cgroups, start or change the balancer, pass DNS on, and end pods at
+// shutdown. It wires packages together and decides nothing.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,13 +36,14 @@ func main() {
 }
 
 const usage = "usage: entrypoint INIT [ARG...] | petri-node init | petri-node certificates | petri-node join <INPUT | " +
+	"petri-node extend <EXTENSION | petri-node members | petri-node remove-member ID | " +
 	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node kubelet-cgroup | petri-node shutdown"
 
 func run(ctx context.Context, name string, args []string) error {
 	if name == "entrypoint" {
 		return entrypoint(ctx, args)
 	}
-	if len(args) != 1 {
+	if len(args) == 0 || len(args) != arguments(args[0]) {
 		return errors.New(usage)
 	}
 	node := &bootstrap.Node{Root: "/", Runner: exec.Host{}, Events: bootstrap.NewEvents(os.Stdout)}
@@ -52,13 +55,20 @@ func run(ctx context.Context, name string, args []string) error {
 		return node.Certificates(os.Stdout)
 	case "join":
 		return node.Join(ctx, os.Stdin)
+	case "extend":
+		node.Lead = lead
+		return node.Extend(ctx, os.Stdin)
+	case "members":
+		return node.Members(ctx, os.Stdout)
+	case "remove-member":
+		return node.RemoveMember(ctx, args[1])
 	case "balancer":
 		if err := machine().AwaitFiles(); err != nil {
 			return err
 		}
 		return balancer.Serve(os.Stdout)
 	case "balance":
-		return (&balancer.Node{Root: "/", Runner: exec.Host{}, Signal: syscall.Kill}).Change(ctx, os.Stdin)
+		return ownBalancer().Change(ctx, os.Stdin)
 	case "resolver":
 		listen, err := resolver.ReadListen(nodeimage.ResolverPath)
 		if err != nil {
@@ -71,6 +81,30 @@ func run(ctx context.Context, name string, args []string) error {
 		return shutdown.Run(ctx, "/", exec.Host{})
 	}
 	return fmt.Errorf("unknown command; %s", usage)
+}
+
+// arguments is how many words a command has, with its name.
+func arguments(command string) int {
+	if command == "remove-member" {
+		return 2
+	}
+	return 1
+}
+
+func ownBalancer() *balancer.Node {
+	return &balancer.Node{Root: "/", Runner: exec.Host{}, Signal: syscall.Kill}
+}
+
+// lead starts the node's own balancer, and lets the name of the endpoint lead
+// to it.
+func lead(ctx context.Context, name string, configuration []byte) error {
+	if err := ownBalancer().Change(ctx, bytes.NewReader(configuration)); err != nil {
+		return err
+	}
+	if err := exec.Run(ctx, exec.Host{}, "systemctl", "start", "petri-balancer"); err != nil {
+		return err
+	}
+	return boot.Endpoint(machine(), name)
 }
 
 // machine is the node that this process is in.

@@ -11,27 +11,34 @@ import (
 	"github.com/petri-cluster/petri/pkg/provider"
 )
 
-// balanced reports whether there are several control planes, and so somebody
-// who chooses among them.
-func (e *Env) balanced() bool { return len(e.Config.ControlPlanes()) > 1 }
+// balanced reports whether there are several control planes, or were, and so
+// somebody who chooses among them.
+func (e *Env) balanced() bool { return e.Balanced || len(e.Config.ControlPlanes()) > 1 }
 
-// endpointName is the name by which nodes know the control plane. Where there
-// are several it is the load balancer's, as kind has it; a node takes it for
-// its own balancer's, so that it needs nobody else to find one that works.
+// BalancedName is the name by which nodes know the control plane of a cluster
+// that has several. It is the load balancer's, as kind has it; a node takes it
+// for its own balancer's, so that it needs nobody else to find one that works.
+func BalancedName(cluster string) string { return cluster + "-" + nodeimage.RoleLoadBalancer }
+
+// BalancedEndpoint is the API of such a cluster as nodes name it.
+func BalancedEndpoint(cluster string) string {
+	return net.JoinHostPort(BalancedName(cluster), strconv.Itoa(nodeimage.BalancerPort))
+}
+
+// endpointName is the name by which nodes know the control plane.
 func (e *Env) endpointName() string {
 	if e.balanced() {
-		return e.Config.Name + "-" + nodeimage.RoleLoadBalancer
+		return BalancedName(e.Config.Name)
 	}
 	return e.Config.ControlPlanes()[0].Name
 }
 
 // controlPlaneEndpoint is the API as nodes name it.
 func (e *Env) controlPlaneEndpoint() string {
-	port := nodeimage.APIServerPort
 	if e.balanced() {
-		port = nodeimage.BalancerPort
+		return BalancedEndpoint(e.Config.Name)
 	}
-	return net.JoinHostPort(e.endpointName(), strconv.Itoa(port))
+	return net.JoinHostPort(e.endpointName(), strconv.Itoa(nodeimage.APIServerPort))
 }
 
 // loadBalancer leads the host to the control planes, and whoever else is on the
@@ -52,7 +59,9 @@ func (e *Env) balancerFiles(at provider.Placement) ([]provider.File, error) {
 	}
 	var backends []balancer.Backend
 	for _, n := range e.Config.ControlPlanes() {
-		backends = append(backends, balancer.Backend{Name: n.Name, Addr: at.Nodes[n.Name].Of(false)})
+		if addrs, there := at.Nodes[n.Name]; there {
+			backends = append(backends, balancer.Backend{Name: n.Name, Addr: addrs.Of(false)})
+		}
 	}
 	conf, err := balancer.Config(at.Node.Role, at.Addrs.Of(true).IsValid(), backends)
 	if err != nil {
@@ -77,8 +86,8 @@ const etcdPeerPort = 2380
 // own node: on the host, and of the load balancer, whose name kubeadm adds.
 func (e *Env) certSANs(at provider.Placement) []string {
 	sans := []string{at.Endpoint.Addr().String()}
-	if e.balanced() {
-		sans = append(sans, config.Texts(e.used(at.Nodes[e.endpointName()]))...)
+	if addrs, there := at.Nodes[e.endpointName()]; there && e.balanced() {
+		sans = append(sans, config.Texts(e.used(addrs))...)
 	}
 	return sans
 }

@@ -22,28 +22,33 @@ type Addition struct {
 	Token string
 	// Discovery is a kubeconfig with the cluster's address and CA.
 	Discovery string
+	// Member is a control plane of the cluster, which runs.
+	Member node.Node
 	// API is the cluster's.
 	API API
 	// Secrets are what the other nodes know of registries.
 	Secrets RegistrySecrets
+	// Joined is called when control planes among the nodes have joined.
+	Joined func(context.Context) error
 }
 
 // Grow makes nodes of the cluster that env.Config describes, with them in it,
 // and returns when they are Ready. Like Run it undoes nothing.
 func Grow(ctx context.Context, env *Env, add Addition) error {
 	env.adding, env.token, env.kube, env.secrets = add.Nodes, add.Token, add.API, add.Secrets
+	env.member, env.joined = add.Member, add.Joined
 	env.discovery.set(add.Discovery)
 	return Run(ctx, env, GrowthPhases())
 }
 
-// GrowthPhases is adding workers to a cluster, in the order in which a person
+// GrowthPhases is adding nodes to a cluster, in the order in which a person
 // would tell it.
 func GrowthPhases() []Phase {
 	return []Phase{
 		{ID: "image", Title: "Checking the node image", Run: checkImages},
 		{ID: "registries", Title: "Looking up registries", Skip: noRegistries, Run: findRegistries},
 		{ID: "provision", Title: "Starting nodes", After: []string{"image", "registries"}, Run: provisionMore},
-		{ID: "join", Title: "Joining workers", After: []string{"provision"}, Run: joinMore},
+		{ID: "join", Title: "Joining nodes", After: []string{"provision"}, Run: joinMore},
 		{ID: "ready", Title: "Waiting until the nodes are Ready", After: []string{"join"}, Skip: noWait, Run: waitReady},
 		{ID: "finish", Title: "Keeping the configuration", After: []string{"join", "ready"}, Run: finish},
 	}
@@ -61,7 +66,7 @@ func (e *Env) making() []config.Node {
 func provisionMore(ctx context.Context, env *Env, _ *progress.Task) error {
 	growth, ok := env.Provider.(provider.Growth)
 	if !ok {
-		return errdefs.New(errdefs.ClassUnavailable, "NO-GROWTH", "provider %s cannot add nodes to a cluster", env.Provider.Name())
+		return noGrowth(env.Provider)
 	}
 	nodes, err := growth.Add(ctx, env.spec(), env.Reporter)
 	env.nodes = map[string]node.Node{}
@@ -71,13 +76,58 @@ func provisionMore(ctx context.Context, env *Env, _ *progress.Task) error {
 	return err
 }
 
-// joinMore runs the node helper on every new worker, at once.
-func joinMore(ctx context.Context, env *Env, _ *progress.Task) error {
+// joinMore runs the node helper on every new worker, at once, and on one new
+// control plane after another: etcd wants a member to have caught up, and to
+// know how many others there are, before it takes the next.
+func joinMore(ctx context.Context, env *Env, task *progress.Task) error {
 	discovery, err := env.discovery.get(ctx)
 	if err != nil {
 		return err
 	}
-	return env.join(ctx, env.adding, nodeimage.JoinInput{Discovery: discovery})
+	controlPlanes, workers := split(env.adding)
+	if err := env.join(ctx, workers, nodeimage.JoinInput{Discovery: discovery}); err != nil || len(controlPlanes) == 0 {
+		return err
+	}
+	certificates, err := sharedCertificates(ctx, env.member)
+	if err != nil {
+		return err
+	}
+	for _, n := range controlPlanes {
+		task.Update(n.Name)
+		if err := env.join(ctx, []config.Node{n}, nodeimage.JoinInput{Discovery: discovery, Certificates: certificates}); err != nil {
+			return err
+		}
+	}
+	return env.joined(ctx)
+}
+
+func split(nodes []config.Node) (controlPlanes, workers []config.Node) {
+	for _, n := range nodes {
+		if n.Role == nodeimage.RoleControlPlane {
+			controlPlanes = append(controlPlanes, n)
+		} else {
+			workers = append(workers, n)
+		}
+	}
+	return controlPlanes, workers
+}
+
+// Front puts a load balancer in front of the control planes of a cluster that
+// has none. It publishes the API where the configuration says.
+func Front(ctx context.Context, env *Env) error {
+	growth, ok := env.Provider.(provider.Growth)
+	if !ok {
+		return noGrowth(env.Provider)
+	}
+	env.adding = []config.Node{}
+	spec := env.spec()
+	spec.Nodes = []provider.NodeSpec{env.loadBalancer()}
+	_, err := growth.Add(ctx, spec, env.Reporter)
+	return err
+}
+
+func noGrowth(p provider.Provider) error {
+	return errdefs.New(errdefs.ClassUnavailable, "NO-GROWTH", "provider %s cannot add nodes to a cluster", p.Name())
 }
 
 // waitReady waits until the new nodes are Ready. Without a network none ever

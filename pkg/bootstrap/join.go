@@ -9,6 +9,7 @@ import (
 
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/progress"
 )
@@ -27,7 +28,7 @@ func joinNodes(ctx context.Context, env *Env, _ *progress.Task) error {
 	})
 	if others := env.Config.ControlPlanes()[1:]; len(others) > 0 {
 		group.Go(func() error {
-			certificates, err := env.sharedCertificates(ctx)
+			certificates, err := sharedCertificates(ctx, env.nodes[env.Config.ControlPlanes()[0].Name])
 			if err != nil {
 				return err
 			}
@@ -53,17 +54,16 @@ func (e *Env) join(ctx context.Context, nodes []config.Node, with nodeimage.Join
 	return group.Wait()
 }
 
-// sharedCertificates reads what control planes share from the first one. They
-// are secrets.
-func (e *Env) sharedCertificates(ctx context.Context) (nodeimage.Certificates, error) {
-	first := e.nodes[e.Config.ControlPlanes()[0].Name]
-	out, err := exec.Output(ctx, first, nodeimage.HelperPath, "certificates")
+// sharedCertificates reads what control planes share from one of them. They are
+// secrets.
+func sharedCertificates(ctx context.Context, from node.Node) (nodeimage.Certificates, error) {
+	out, err := exec.Output(ctx, from, nodeimage.HelperPath, "certificates")
 	if err != nil {
-		return nil, fmt.Errorf("node %s: read its certificates: %w", first.Name, err)
+		return nil, fmt.Errorf("node %s: read its certificates: %w", from.Name, err)
 	}
 	var certificates nodeimage.Certificates
 	if err := json.Unmarshal(out, &certificates); err != nil {
-		return nil, fmt.Errorf("node %s: read its certificates: %w", first.Name, err)
+		return nil, fmt.Errorf("node %s: read its certificates: %w", from.Name, err)
 	}
 	return certificates, nil
 }

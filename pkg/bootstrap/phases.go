@@ -33,6 +33,9 @@ type Env struct {
 	NodeEnv []string
 	// Labels are put on everything that the provider makes.
 	Labels map[string]string
+	// Balanced: the cluster has, or had, several control planes, and its nodes
+	// have balancers. A new one is so by its configuration.
+	Balanced bool
 	// Wait bounds the waiting for a usable cluster; 0: do not wait.
 	Wait time.Duration
 	// NodeHelper is the program for nodes whose image brings none, by
@@ -52,6 +55,8 @@ type Env struct {
 	cgroupV1   bool
 	token      string        // bootstrap token, a secret
 	adding     []config.Node // nodes that are added to a cluster; nil: it is made
+	member     node.Node     // a control plane of the cluster that they are added to
+	joined     func(context.Context) error
 	nodes      map[string]node.Node
 	cni        []byte // manifest of the user's own CNI
 	secrets    RegistrySecrets

@@ -161,7 +161,12 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		ContainerdPatches:     e.Config.ContainerdPatches,
 		ContainerdJSONPatches: e.Config.ContainerdJSONPatches,
 	}
+	// the one that is asked while nobody serves Services; it makes the cluster,
+	// unless that is there
 	first := e.Config.ControlPlanes()[0].Name
+	if e.adding != nil {
+		first = e.member.Name
+	}
 	if n.Name == first && !plan.Foreign && net.CNI == "default" && !bytes.Contains(kubeadmConfig, []byte("node-cidr")) {
 		for _, pods := range net.PodSubnets {
 			plan.PodRanges = append(plan.PodRanges, firstRange(pods).String())

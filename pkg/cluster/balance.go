@@ -15,20 +15,16 @@ import (
 // Balance makes the load balancer of a cluster and the balancers of its nodes
 // lead to the control planes that there are now, but for those that are about
 // to leave. It is called when one has come, and before one goes. Connections
-// are accepted all the while. What does not run keeps what it had; an error
-// names each node that could not be told. A cluster without a load balancer
-// has nothing to change.
+// are accepted all the while. What does not run keeps what it had until it is
+// started; an error names each node that could not be told. A cluster with one
+// control plane and no load balancer has nothing to change, and the balancers of
+// one that another tool made are not petri's.
 func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) error {
 	all, err := m.machines(ctx, name)
-	if err != nil || !slices.ContainsFunc(all, isLoadBalancer) {
+	if err != nil || !isBalanced(all) {
 		return err
 	}
-	var backends []balancer.Backend
-	for _, n := range all {
-		if n.Role == nodeimage.RoleControlPlane && !slices.Contains(leaving, n.Name) {
-			backends = append(backends, balancer.Backend{Name: n.Name, Addr: n.Addr(false)})
-		}
-	}
+	to := backends(all, leaving)
 	errs := make([]error, len(all))
 	var group errgroup.Group
 	for i, n := range all {
@@ -36,9 +32,37 @@ func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) e
 			continue
 		}
 		group.Go(func() error {
-			errs[i] = balancer.Update(ctx, n, backends)
+			errs[i] = balancer.Update(ctx, n, to)
 			return nil
 		})
 	}
 	return errors.Join(append(errs, group.Wait())...)
+}
+
+// isBalanced reports whether balancers of petri's choose among control planes.
+func isBalanced(all []node.Node) bool {
+	if slices.ContainsFunc(all, func(n node.Node) bool { return n.Foreign }) {
+		return false
+	}
+	controlPlanes := 0
+	for _, n := range all {
+		if isLoadBalancer(n) {
+			return true
+		}
+		if n.Role == nodeimage.RoleControlPlane {
+			controlPlanes++
+		}
+	}
+	return controlPlanes > 1
+}
+
+// backends are the control planes but for those that are leaving.
+func backends(all []node.Node, leaving []string) []balancer.Backend {
+	var out []balancer.Backend
+	for _, n := range all {
+		if n.Role == nodeimage.RoleControlPlane && !slices.Contains(leaving, n.Name) {
+			out = append(out, balancer.Backend{Name: n.Name, Addr: n.Addr(false)})
+		}
+	}
+	return out
 }

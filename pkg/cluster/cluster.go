@@ -6,6 +6,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/bootstrap"
 	"github.com/petri-cluster/petri/pkg/doctor"
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/internal/lockfile"
 	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/kubeconfig"
@@ -58,6 +60,8 @@ type API interface {
 	Annotate(ctx context.Context, node string, annotations map[string]string) error
 	ServerVersion(ctx context.Context) (string, error)
 	DeleteNode(ctx context.Context, node string) error
+	ClusterConfiguration(ctx context.Context) ([]byte, error)
+	Redirect(ctx context.Context, endpoint string) error
 	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
 	Unmet(ctx context.Context, conditions []kube.Condition) []string
 }
@@ -144,26 +148,50 @@ func (m *Manager) notFound(ctx context.Context, name string) error {
 
 // controlPlane returns the first control plane that runs.
 func (m *Manager) controlPlane(ctx context.Context, name string) (node.Node, error) {
-	nodes, err := m.Nodes(ctx, name)
+	nodes, err := m.runningControlPlanes(ctx, name)
 	if err != nil {
 		return node.Node{}, err
 	}
-	i := slices.IndexFunc(nodes, func(n node.Node) bool {
-		return n.Role == nodeimage.RoleControlPlane && n.State == node.Running
-	})
-	if i < 0 {
-		return node.Node{}, errdefs.New(errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "no control plane of cluster %q is running", name)
-	}
-	return nodes[i], nil
+	return nodes[0], nil
 }
 
-// client connects to a cluster's API from the host.
-func (m *Manager) client(ctx context.Context, name string) (API, error) {
-	cp, err := m.controlPlane(ctx, name)
+// runningControlPlanes are those that run, at least one.
+func (m *Manager) runningControlPlanes(ctx context.Context, name string) ([]node.Node, error) {
+	nodes, err := m.Nodes(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := cp.ReadFile(ctx, nodeimage.AdminConfPath)
+	running := slices.DeleteFunc(nodes, func(n node.Node) bool {
+		return n.Role != nodeimage.RoleControlPlane || n.State != node.Running
+	})
+	if len(running) == 0 {
+		return nil, errdefs.New(errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "no control plane of cluster %q is running", name)
+	}
+	return running, nil
+}
+
+// admin is the administrator's kubeconfig, and the node that it was read from:
+// the first control plane that has it. One that is still joining has none.
+func (m *Manager) admin(ctx context.Context, name string) (from node.Node, kubeconfig []byte, err error) {
+	running, err := m.runningControlPlanes(ctx, name)
+	if err != nil {
+		return node.Node{}, nil, err
+	}
+	for _, from = range running {
+		kubeconfig, err = from.ReadFile(ctx, nodeimage.AdminConfPath)
+		if e, ok := errors.AsType[*exec.Error](err); !ok || e.Code != missing {
+			break
+		}
+	}
+	return from, kubeconfig, err
+}
+
+// missing is the exit code of cat when there is no such file.
+const missing = 1
+
+// client connects to a cluster's API from the host.
+func (m *Manager) client(ctx context.Context, name string) (API, error) {
+	_, admin, err := m.admin(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -17,37 +17,36 @@ import (
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/progress"
-	"github.com/petri-cluster/petri/pkg/version"
 )
 
 // AddOptions say what nodes are added.
 type AddOptions struct {
-	// Role is nodeimage.RoleWorker.
+	// Role is nodeimage.RoleWorker or RoleControlPlane.
 	Role string
 	// Count is how many.
 	Count int
-	// Image is their node image; empty: that of the first worker, or of the
-	// control plane when there is none.
+	// Image is their node image; empty: that of the first node of the role, or
+	// of the first control plane when there is none.
 	Image string
-	// Labels are added to those of the first worker.
+	// Labels are added to those of the first node of the role.
 	Labels map[string]string
 	// Wait bounds the waiting until they are Ready; 0: do not wait.
 	Wait time.Duration
 }
 
 // CreateNodes adds nodes to a cluster, all at once, and returns their names
-// when they are Ready. They are like the cluster's first worker, but for ports
-// of the host, which one node only can have. When it fails, or ctx ends, the
-// new nodes are removed again, and no other.
+// when they are Ready. They are like the cluster's first node of the role, but
+// for ports of the host, which one node only can have. When it fails, or ctx
+// ends, the new nodes are removed again, and no other.
 func (m *Manager) CreateNodes(ctx context.Context, name string, opts AddOptions) (names []string, err error) {
-	if opts.Role != nodeimage.RoleWorker {
+	if opts.Role != nodeimage.RoleWorker && opts.Role != nodeimage.RoleControlPlane {
 		return nil, errdefs.New(errdefs.ClassUsage, "NODE-ROLE", "nodes of role %q cannot be added to a cluster", opts.Role).
-			WithHint("use --role %s", nodeimage.RoleWorker)
+			WithHint("use --role %s or --role %s", nodeimage.RoleWorker, nodeimage.RoleControlPlane)
 	}
 	if opts.Count < 1 {
 		return nil, errdefs.New(errdefs.ClassUsage, "NODE-COUNT", "%d nodes cannot be added", opts.Count).WithHint("use --count with 1 or more")
 	}
-	err = m.withMembers(ctx, name, func(s *members) error {
+	err = m.withMembers(ctx, name, nil, func(s *members) error {
 		names, err = s.add(ctx, opts)
 		return err
 	})
@@ -73,17 +72,21 @@ func (s *members) add(ctx context.Context, opts AddOptions) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Role == nodeimage.RoleControlPlane {
+		s.warnOfEven(len(grown.ControlPlanes()))
+		if err := s.prepare(ctx, grown); err != nil {
+			return nil, err
+		}
+	}
 	task := progress.Start(s.reporter, "token", "Allowing nodes to join", "")
 	token, discovery, err := s.invite(ctx)
 	if err := task.Done(err); err != nil {
 		return nil, err
 	}
-	env := &bootstrap.Env{
-		Config: grown, Provider: s.provider, Reporter: s.reporter, Wait: opts.Wait,
-		NodeEnv: s.NodeEnv,
-		Labels:  map[string]string{nodeimage.LabelVersion: version.String(), nodeimage.LabelDialect: s.first.Dialect},
-	}
-	err = bootstrap.Grow(ctx, env, bootstrap.Addition{Nodes: added, Token: token, Discovery: discovery, API: s.api, Secrets: secrets})
+	err = bootstrap.Grow(ctx, s.env(grown, opts.Wait), bootstrap.Addition{
+		Nodes: added, Token: token, Discovery: discovery, Member: s.first, API: s.api, Secrets: secrets,
+		Joined: func(ctx context.Context) error { return s.Balance(ctx, s.name) },
+	})
 	if err != nil {
 		return nil, s.withdraw(ctx, names, token, err)
 	}
@@ -94,8 +97,10 @@ func (s *members) add(ctx context.Context, opts AddOptions) ([]string, error) {
 // it.
 func (s *members) grown(opts AddOptions) (*config.Cluster, []config.Node, error) {
 	model := config.Node{Image: s.config.ControlPlanes()[0].Image}
-	if workers := s.config.Workers(); len(workers) > 0 {
-		model = workers[0]
+	for _, n := range slices.Backward(s.config.Nodes) {
+		if n.Role == opts.Role {
+			model = n
+		}
 	}
 	model.Role = opts.Role
 	if opts.Image != "" {
@@ -111,9 +116,9 @@ func (s *members) grown(opts AddOptions) (*config.Cluster, []config.Node, error)
 	grown := *s.config
 	grown.Nodes = slices.Clone(s.config.Nodes)
 	var added []config.Node
-	for i := 1; len(added) < opts.Count && i <= len(s.nodes)+opts.Count; i++ {
+	for i := 1; len(added) < opts.Count && i <= len(s.nodes)+len(s.config.Nodes)+opts.Count; i++ {
 		model.Name = config.NodeName(s.config.Name, opts.Role, i)
-		if !s.there(model.Name) {
+		if !s.there(model.Name) && !s.configured(model.Name) {
 			added = append(added, model)
 		}
 	}
@@ -154,51 +159,14 @@ func (s *members) withdraw(ctx context.Context, names []string, token string, ca
 	defer cancel()
 	task := progress.Start(s.reporter, "undo", "Removing the new nodes", "")
 	id, _, _ := strings.Cut(token, ".")
-	errs := []error{s.api.DeleteToken(ctx, id)}
+	nodes, err := s.Nodes(ctx, s.name)
+	nodes = slices.DeleteFunc(nodes, func(n node.Node) bool { return !slices.Contains(names, n.Name) })
+	err = errors.Join(s.api.DeleteToken(ctx, id), err, s.takeOut(ctx, nodes))
 	for _, name := range names {
-		errs = append(errs, s.growth.Remove(ctx, s.name, name), s.api.DeleteNode(ctx, name))
+		err = errors.Join(err, s.api.DeleteNode(ctx, name))
 	}
-	if err := task.Done(errors.Join(errs...)); err != nil {
+	if err := task.Done(err); err != nil {
 		return errors.Join(cause, fmt.Errorf("removing the new nodes failed too, finish with petri delete node --name %s %s: %w", s.name, strings.Join(names, " "), err))
 	}
 	return cause
-}
-
-// Scale makes a cluster have a number of workers: new ones are added as
-// CreateNodes does, and those with the highest numbers are deleted as
-// DeleteNodes does.
-func (m *Manager) Scale(ctx context.Context, name string, workers int, add AddOptions, remove RemoveOptions) error {
-	if workers < 0 {
-		return errdefs.New(errdefs.ClassUsage, "NODE-COUNT", "a cluster cannot have %d workers", workers)
-	}
-	return m.withMembers(ctx, name, func(s *members) error {
-		have := s.config.Workers()
-		switch {
-		case len(have) < workers:
-			add.Role, add.Count = nodeimage.RoleWorker, workers-len(have)
-			_, err := s.add(ctx, add)
-			return err
-		case len(have) > workers:
-			return s.remove(ctx, lastNodes(s.nodes, len(have)-workers), remove)
-		}
-		return nil
-	})
-}
-
-// lastNodes are the count workers with the highest numbers. Shorter names of
-// one form have lower ones.
-func lastNodes(nodes []node.Node, count int) []string {
-	var names []string
-	for _, n := range nodes {
-		if n.Role == nodeimage.RoleWorker {
-			names = append(names, n.Name)
-		}
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(b, a)
-	})
-	return names[:count]
 }

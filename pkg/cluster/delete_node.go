@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
@@ -25,21 +24,25 @@ type RemoveOptions struct {
 	Force bool
 }
 
-// DeleteNodes removes workers from a cluster: no new pods are scheduled to
-// them, their pods are evicted, kubeadm takes the node out, and machine,
-// volumes and Node object go. One that is not there is no error. Nodes that
+// DeleteNodes removes nodes from a cluster: no new pods are scheduled to them,
+// their pods are evicted, the members of etcd among them are removed, kubeadm
+// takes the node out, and machine, volumes and Node object go. One that is not
+// there is no error, and one that does not run goes as well. Nodes that
 // hold what would be lost with them are refused unless forced, and so is a
-// node whose pods do not end in time; then the node is as it was.
+// node whose pods do not end in time; then the node is as it was. The last
+// control plane is refused always, and so is one without which etcd would have
+// no majority.
 func (m *Manager) DeleteNodes(ctx context.Context, name string, nodes []string, opts RemoveOptions) error {
-	return m.withMembers(ctx, name, func(s *members) error { return s.remove(ctx, nodes, opts) })
+	return m.withMembers(ctx, name, nodes, func(s *members) error { return s.remove(ctx, nodes, opts) })
 }
 
 func (s *members) remove(ctx context.Context, names []string, opts RemoveOptions) error {
-	for _, name := range names {
-		if role := s.role(name); role != "" && role != nodeimage.RoleWorker {
-			return errdefs.New(errdefs.ClassUsage, "NODE-ROLE", "node %s of role %s cannot be deleted from a cluster", name, role).
-				WithHint("remove the whole cluster: petri delete cluster --name %s", s.name)
-		}
+	if slices.Contains(names, s.loadBalancer()) {
+		return errdefs.New(errdefs.ClassUsage, "NODE-ROLE", "%s is the load balancer of cluster %q, and goes with it", s.loadBalancer(), s.name)
+	}
+	names, err := s.mayLeave(ctx, names)
+	if err != nil {
+		return err
 	}
 	if !opts.Force {
 		if err := s.refuseHolders(ctx, names); err != nil {
@@ -48,7 +51,7 @@ func (s *members) remove(ctx context.Context, names []string, opts RemoveOptions
 	}
 	// all are closed before the first is emptied: pods do not move from one to
 	// the next
-	err := s.cordon(ctx, names, true)
+	err = s.cordon(ctx, names, true)
 	if err == nil {
 		err = s.drain(ctx, names, opts)
 	}
@@ -59,7 +62,7 @@ func (s *members) remove(ctx context.Context, names []string, opts RemoveOptions
 		return errors.Join(err, s.cordon(undo, open, false))
 	}
 	task := progress.Start(s.reporter, "remove", "Removing "+strings.Join(names, ", "), "")
-	return task.Done(s.takeOut(ctx, names))
+	return task.Done(s.end(ctx, names))
 }
 
 // role is that of a node by its machine or, when that is gone, by the
@@ -134,20 +137,14 @@ func (s *members) drain(ctx context.Context, names []string, opts RemoveOptions)
 // resetTimeout bounds what kubeadm does on a node that is leaving.
 const resetTimeout = 30 * time.Second
 
-// takeOut ends nodes that nothing is on any more, and writes it down.
-func (s *members) takeOut(ctx context.Context, names []string) error {
-	leaving := slices.DeleteFunc(slices.Clone(s.nodes), func(n node.Node) bool { return !slices.Contains(names, n.Name) })
-	err := together(leaving, func(_ int, n node.Node) error {
-		if n.State == node.Running {
-			reset, cancel := context.WithTimeout(ctx, resetTimeout)
-			defer cancel()
-			// the machine is removed whatever comes of it, and with it all that
-			// kubeadm would have cleaned up
-			_ = exec.Run(reset, n, "kubeadm", "reset", "--force")
-		}
-		return s.growth.Remove(ctx, s.name, n.Name)
-	})
-	if err != nil {
+// end takes nodes out that nothing is on any more, also those whose machine is
+// gone, and writes it down.
+func (s *members) end(ctx context.Context, names []string) error {
+	var leaving []node.Node
+	for _, name := range names {
+		leaving = append(leaving, s.machine(name))
+	}
+	if err := s.takeOut(ctx, leaving); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -155,7 +152,47 @@ func (s *members) takeOut(ctx context.Context, names []string) error {
 			return err
 		}
 	}
-	rest := *s.config
-	rest.Nodes = slices.DeleteFunc(slices.Clone(rest.Nodes), func(n config.Node) bool { return slices.Contains(names, n.Name) })
-	return s.keep(ctx, &rest)
+	return s.keep(ctx, s.rest())
+}
+
+// machine is a node of the cluster, or what is known of one that is gone.
+func (s *members) machine(name string) node.Node {
+	for _, n := range s.nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return node.Node{Name: name, Role: s.role(name), State: node.Stopped}
+}
+
+// takeOut ends machines: workers all at once, and one control plane after
+// another. On those that leave, kubeadm cleans up; others never joined.
+func (s *members) takeOut(ctx context.Context, nodes []node.Node) error {
+	var workers, controlPlanes []node.Node
+	for _, n := range nodes {
+		if n.Role == nodeimage.RoleControlPlane {
+			controlPlanes = append(controlPlanes, n)
+		} else {
+			workers = append(workers, n)
+		}
+	}
+	err := together(workers, func(_ int, n node.Node) error {
+		s.reset(ctx, n)
+		return s.growth.Remove(ctx, s.name, n.Name)
+	})
+	if err != nil {
+		return err
+	}
+	return s.takeOutControlPlanes(ctx, controlPlanes)
+}
+
+// reset has kubeadm clean up. The machine is removed whatever comes of it, and
+// with it all that would have been cleaned.
+func (s *members) reset(ctx context.Context, n node.Node, flags ...string) {
+	if n.State != node.Running || !slices.Contains(s.leaving, n.Name) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, resetTimeout)
+	defer cancel()
+	_ = exec.Run(ctx, n, append([]string{"kubeadm", "reset", "--force"}, flags...)...)
 }

@@ -223,6 +223,17 @@ func TestBalance(t *testing.T) {
 	}
 }
 
+// TestBalanceLeavesForeignBalancers: those of another tool read other files.
+func TestBalanceLeavesForeignBalancers(t *testing.T) {
+	all := []node.Node{
+		{Role: nodeimage.RoleControlPlane, Foreign: true}, {Role: nodeimage.RoleControlPlane, Foreign: true},
+		{Role: nodeimage.RoleLoadBalancer, Foreign: true},
+	}
+	if isBalanced(all) {
+		t.Error("they would be changed")
+	}
+}
+
 func TestBalanceNamesWhoWasNotTold(t *testing.T) {
 	s := newScene(t)
 	s.createHA(t, 1)

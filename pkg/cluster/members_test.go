@@ -24,6 +24,8 @@ func adding(count int) AddOptions {
 	return AddOptions{Role: nodeimage.RoleWorker, Count: count, Wait: time.Minute}
 }
 
+func workers(count int) Size { return Size{Workers: &count} }
+
 var removing = RemoveOptions{DrainTimeout: time.Minute}
 
 // holds wants engine, API and both copies of the configuration to agree on
@@ -132,12 +134,12 @@ func TestFirstWorker(t *testing.T) {
 func TestCreateNodesRefused(t *testing.T) {
 	s := newScene(t)
 	s.create(t, 1)
-	controlPlane, none, labels, image := adding(1), adding(0), adding(1), adding(1)
-	controlPlane.Role = nodeimage.RoleControlPlane
+	balancer, none, labels, image := adding(1), adding(0), adding(1), adding(1)
+	balancer.Role = nodeimage.RoleLoadBalancer
 	labels.Labels = map[string]string{"not a label": "x"}
 	image.Image = "petri/node:none"
 	for id, opts := range map[string]AddOptions{
-		"NODE-ROLE": controlPlane, "NODE-COUNT": none, "CONFIG-INVALID": labels, "NODE-IMAGE-MISSING": image,
+		"NODE-ROLE": balancer, "NODE-COUNT": none, "CONFIG-INVALID": labels, "NODE-IMAGE-MISSING": image,
 	} {
 		_, err := s.CreateNodes(t.Context(), "dev", opts)
 		if e, ok := errors.AsType[*errdefs.Error](err); !ok || e.ID != id {
@@ -180,7 +182,7 @@ func TestCreateNodesFailsAtEveryCall(t *testing.T) {
 				} else if when != "exec dev-control-plane cp" {
 					t.Errorf("%s: left %q", when, s.Objects())
 				}
-				if err := s.Scale(t.Context(), "dev", 3, AddOptions{Wait: time.Minute}, removing); err != nil {
+				if err := s.Scale(t.Context(), "dev", workers(3), AddOptions{Wait: time.Minute}, removing); err != nil {
 					t.Errorf("%s: repeated: %v", when, err)
 				}
 				if when != "exec dev-control-plane cp" {
@@ -204,7 +206,7 @@ func TestKilledCreateNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.World.API("dev").Forget("dev-worker2")
-	if err := s.Scale(t.Context(), "dev", 3, AddOptions{Wait: time.Minute}, removing); err != nil {
+	if err := s.Scale(t.Context(), "dev", workers(3), AddOptions{Wait: time.Minute}, removing); err != nil {
 		t.Fatal(err)
 	}
 	s.holds(t, "settled", "dev-worker", "dev-worker2", "dev-worker3")
@@ -230,7 +232,7 @@ func TestCreateNodesInterrupted(t *testing.T) {
 func TestDeleteNodes(t *testing.T) {
 	s := newScene(t)
 	s.create(t, 3)
-	wantError(t, s.DeleteNodes(t.Context(), "dev", []string{"dev-worker", "dev-control-plane"}, removing), errdefs.ClassUsage, "NODE-ROLE", "dev-control-plane")
+	wantError(t, s.DeleteNodes(t.Context(), "dev", []string{"dev-worker", "dev-control-plane"}, removing), errdefs.ClassUsage, "LAST-CONTROL-PLANE", "dev-control-plane")
 	s.holds(t, "refused", "dev-worker", "dev-worker2", "dev-worker3")
 	for range 2 { // the second time they are gone
 		if err := s.DeleteNodes(t.Context(), "dev", []string{"dev-worker", "dev-worker3"}, removing); err != nil {
@@ -262,7 +264,7 @@ func TestDeleteNodeThatHoldsData(t *testing.T) {
 	s.World.API("dev").Hold("dev-worker2", "volume of claim default/data")
 	err := s.DeleteNodes(t.Context(), "dev", []string{"dev-worker2"}, removing)
 	wantError(t, err, errdefs.ClassFailed, "NODE-HOLDS-DATA", "volume of claim default/data on dev-worker2")
-	err = s.Scale(t.Context(), "dev", 1, AddOptions{}, removing)
+	err = s.Scale(t.Context(), "dev", workers(1), AddOptions{}, removing)
 	wantError(t, err, errdefs.ClassFailed, "NODE-HOLDS-DATA")
 	s.holds(t, "refused", "dev-worker", "dev-worker2")
 	if err := s.DeleteNodes(t.Context(), "dev", []string{"dev-worker2"}, RemoveOptions{DrainTimeout: time.Minute, Force: true}); err != nil {
@@ -305,18 +307,6 @@ func TestDrainLeavesCordonedNodes(t *testing.T) {
 	if err != nil || known["dev-worker"].Cordoned || !known["dev-worker2"].Cordoned {
 		t.Errorf("afterwards the nodes are %+v, %v", known, err)
 	}
-}
-
-// A control plane is refused also when its machine is gone: etcd would go on
-// waiting for its member.
-func TestDeleteControlPlaneThatIsGone(t *testing.T) {
-	s := newScene(t)
-	s.createHA(t, 1)
-	if err := s.Remove(t.Context(), "dev", "dev-control-plane3"); err != nil {
-		t.Fatal(err)
-	}
-	err := s.DeleteNodes(t.Context(), "dev", []string{"dev-control-plane3"}, removing)
-	wantError(t, err, errdefs.ClassUsage, "NODE-ROLE", "dev-control-plane3")
 }
 
 // TestDeleteNodesFailsAtEveryCall wants an error, and the next deletion to
@@ -386,15 +376,15 @@ func TestChangesFailWithTheAPI(t *testing.T) {
 func TestScale(t *testing.T) {
 	s := newScene(t)
 	s.create(t, 1)
-	for _, workers := range []int{12, 12, 9, 0, 2} {
-		if err := s.Scale(t.Context(), "dev", workers, AddOptions{Wait: time.Minute}, removing); err != nil {
+	for _, count := range []int{12, 12, 9, 0, 2} {
+		if err := s.Scale(t.Context(), "dev", Size{Workers: &count}, AddOptions{Wait: time.Minute}, removing); err != nil {
 			t.Fatal(err)
 		}
 		var want []string
-		for i := range workers {
+		for i := range count {
 			want = append(want, config.NodeName("dev", nodeimage.RoleWorker, i+1))
 		}
 		s.holds(t, "scaled", want...)
 	}
-	wantError(t, s.Scale(t.Context(), "dev", -1, AddOptions{}, removing), errdefs.ClassUsage, "NODE-COUNT")
+	wantError(t, s.Scale(t.Context(), "dev", workers(-1), AddOptions{}, removing), errdefs.ClassUsage, "NODE-COUNT")
 }

@@ -230,6 +230,10 @@ func (m *Manager) waitStarted(ctx context.Context, power provider.Power, name st
 		if err := client.WaitServing(ctx); err != nil {
 			return err
 		}
+		// control planes may have come and gone while a node was stopped
+		if err := m.Balance(ctx, name); err != nil {
+			return err
+		}
 		started, err := startTimes(ctx, power, nodes)
 		if err != nil {
 			return err

@@ -18,11 +18,7 @@ import (
 // address at which the host reaches it; internal: at which its nodes do.
 func (m *Manager) Kubeconfig(ctx context.Context, name string, internal bool) (kubeconfig.Entry, error) {
 	var none kubeconfig.Entry
-	cp, err := m.controlPlane(ctx, name)
-	if err != nil {
-		return none, err
-	}
-	admin, err := cp.ReadFile(ctx, nodeimage.AdminConfPath)
+	cp, admin, err := m.admin(ctx, name)
 	if err != nil {
 		return none, err
 	}

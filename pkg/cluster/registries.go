@@ -215,7 +215,7 @@ func (m *Manager) changeRegistries(ctx context.Context, cluster, title string, c
 	if err != nil {
 		return err
 	}
-	return m.withMembers(ctx, cluster, func(s *members) error {
+	return m.withMembers(ctx, cluster, nil, func(s *members) error {
 		for _, n := range s.nodes {
 			if n.State != node.Running {
 				return errdefs.New(errdefs.ClassFailed, "NODE-NOT-RUNNING", "node %s is %s: it cannot be told of a registry", n.Name, n.State).

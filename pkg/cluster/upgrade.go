@@ -39,9 +39,9 @@ type UpgradeOptions struct {
 // when it is called once more. A step that fails is taken back, and what ran
 // before goes on.
 func (m *Manager) Upgrade(ctx context.Context, name string, opts UpgradeOptions) error {
-	return m.withMembers(ctx, name, func(s *members) error {
+	return m.withMembers(ctx, name, nil, func(s *members) error {
 		u := &upgrade{members: s, opts: opts}
-		if err := u.prepare(ctx); err != nil {
+		if err := u.survey(ctx); err != nil {
 			return err
 		}
 		if u.plan.Done() && u.kept() {

@@ -60,12 +60,12 @@ func (m *Manager) PlanUpgrade(ctx context.Context, name string, opts UpgradeOpti
 	if err := u.load(ctx); err != nil {
 		return UpgradePlan{}, err
 	}
-	err := u.prepare(ctx)
+	err := u.survey(ctx)
 	return u.plan, err
 }
 
-// prepare finds out what there is to do.
-func (u *upgrade) prepare(ctx context.Context) error {
+// survey finds out what there is to do.
+func (u *upgrade) survey(ctx context.Context) error {
 	if err := u.readImage(ctx); err != nil {
 		return err
 	}

@@ -37,10 +37,7 @@ func clusterConfiguration(in Input) object {
 		argument("kube-api-qps", "500"), argument("kube-api-burst", "500"))
 	scheduler := slices.Clone(gates)
 	if len(c.ControlPlanes()) == 1 {
-		// nobody to compete with; after a restart the old lease would be
-		// waited for
-		manager = append(manager, argument("leader-elect", "false"))
-		scheduler = append(scheduler, argument("leader-elect", "false"))
+		manager, scheduler = append(manager, alone()...), append(scheduler, alone()...)
 	}
 	out := object{
 		"apiVersion": kubeadmAPI, "kind": "ClusterConfiguration",
@@ -67,6 +64,17 @@ func clusterConfiguration(in Input) object {
 	return out
 }
 
+// alone are the arguments of controllers that have nobody to compete with:
+// after a restart the old lease would be waited for.
+func alone() []any { return []any{argument("leader-elect", "false")} }
+
+// impatient are the arguments of a lone member of etcd, which waits up to an
+// election timeout before it votes for itself; nobody else's heartbeats can be
+// late.
+func impatient() []any {
+	return []any{argument("heartbeat-interval", "50"), argument("election-timeout", "250")}
+}
+
 // smallHeap is the environment of a Go program whose heap may grow by a half
 // before it is swept, where the default lets it double. It is no limit: a
 // cluster with many objects may take the memory that it needs.
@@ -81,9 +89,7 @@ func localEtcd(in Input) object {
 	out := object{"extraEnvs": smallHeap()}
 	var args []any
 	if members := len(c.ControlPlanes()); members == 1 {
-		// a lone member waits up to an election timeout before it votes for
-		// itself; nobody else's heartbeats can be late
-		args = append(args, argument("heartbeat-interval", "50"), argument("election-timeout", "250"))
+		args = impatient()
 	} else if TakesLearners(in.KubernetesVersion) {
 		// the members that join are announced at once
 		args = append(args, argument("max-learners", strconv.Itoa(members-1)))

@@ -57,6 +57,9 @@ type Node struct {
 	Created    time.Time
 	Ports      []Port
 	Privileges string // how it was allowed to run: "privileged" or "capabilities"
+	// ServesAPI: the cluster's API is published on the host by this node, while
+	// it runs.
+	ServesAPI bool
 	// Ephemeral: the cluster keeps etcd's data in memory.
 	Ephemeral bool
 	// Creation is the ID of the creation that made it; empty when it came later

@@ -214,7 +214,8 @@ type Plan struct {
 	APIService string `json:"apiService,omitempty"`
 	APIServer  string `json:"apiServer,omitempty"`
 	// Balanced is the name of the control plane's endpoint where the node's own
-	// balancer serves it; empty in a cluster with one control plane.
+	// balancer serves it; empty in a cluster that never had several control
+	// planes.
 	Balanced string `json:"balanced,omitempty"`
 	// EtcdPeers are the peer URLs of the etcd members that will join the first
 	// one, by the names of their nodes. The first control plane announces them
@@ -249,6 +250,31 @@ type JoinInput struct {
 // certificates" writes them to standard output. They are secrets: they are
 // never logged.
 type Certificates map[string][]byte
+
+// Extension is what "petri-node extend" reads from standard input, as JSON, on
+// a node of a cluster that had one control plane and is to have several.
+type Extension struct {
+	// Balanced is what the plan will say of it.
+	Balanced string `json:"balanced"`
+	// Endpoint is the API as nodes then name it: "host:port".
+	Endpoint string `json:"endpoint"`
+	// Balancer is the content of BalancerPath.
+	Balancer string `json:"balancer"`
+	// ClusterConfiguration is kubeadm's document of that name, as it will be;
+	// it is for the control plane.
+	ClusterConfiguration string `json:"clusterConfiguration,omitempty"`
+}
+
+// EtcdMember is a member of etcd, in the list that "petri-node members" writes
+// to standard output as JSON. One that has not begun yet has no name.
+type EtcdMember struct {
+	ID         string   `json:"id"` // hexadecimal
+	Name       string   `json:"name,omitempty"`
+	PeerURLs   []string `json:"peerURLs"`
+	ClientURLs []string `json:"clientURLs,omitempty"`
+	Learner    bool     `json:"learner,omitempty"` // it has no vote yet
+	Healthy    bool     `json:"healthy,omitempty"`
+}
 
 // EventKind says what a NodeEvent carries.
 type EventKind string

@@ -35,10 +35,11 @@ type Power interface {
 type Growth interface {
 	// Add makes more nodes of a cluster that is there, at once, on its network,
 	// with addresses that none of its other nodes has, and starts them. Of the
-	// spec, API, Network and Subnets are not read: the cluster has its own. A
-	// Placement names the cluster's other nodes too. It fails with class not
-	// found when there is no such cluster. On error it leaves what it made:
-	// Remove is the undo.
+	// spec, Network and Subnets are not read: the cluster has its own. Nor is API,
+	// unless a load balancer is among the nodes: it publishes the API there, and
+	// nobody else may do so any more. A Placement names the cluster's other
+	// nodes too. It fails with class not found when there is no such cluster. On
+	// error it leaves what it made: Remove is the undo.
 	Add(ctx context.Context, spec Spec, r progress.Reporter) ([]node.Node, error)
 	// Remove removes a node of a cluster with its volumes, running or not. One
 	// that is not there is no error.

@@ -14,12 +14,16 @@ func (a *App) deleteNode() *cobra.Command {
 	o := cluster.RemoveOptions{}
 	cmd := &cobra.Command{
 		Use:   "node NAME...",
-		Short: "Remove workers from a cluster",
-		Long: `Remove workers from a cluster: their pods are evicted, and container, volumes
-and Node object go. A node that does not run is removed as well, and one that is
-not there is no error. Refused is what would lose data (volumes that are on the
-node only, pods that nobody makes again), and pods that do not end in time;
---force does it all the same.`,
+		Short: "Remove nodes from a cluster",
+		Long: `Remove nodes from a cluster: their pods are evicted, etcd forgets the control
+planes among them, and container, volumes and Node object go. A node that does
+not run is removed as well, and one that is not there is no error. Refused is
+what would lose data (volumes that are on the node only, pods that nobody makes
+again), and pods that do not end in time; --force does it all the same.
+
+Any control plane can be removed, also the first one, but for the last, and
+but for those without which etcd would lose its majority. The kubeconfig stays
+right.`,
 		Args: someArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runDeleteNode(cmd.Context(), name, args, o)

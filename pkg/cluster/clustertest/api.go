@@ -39,6 +39,8 @@ type API struct {
 	onlyHere       map[string][]string
 	stuck          map[string]bool
 	silent         map[string]bool
+	etcd           []string // names of the members
+	redirected     string
 }
 
 // begin is what every method does first. It returns with the world locked,
@@ -351,6 +353,9 @@ type Kept struct {
 	// Nodes are those that the API knows, in the order in which they joined,
 	// and Cordoned those of them that take no pods.
 	Nodes, Cordoned []string
+	// Etcd are the members of etcd, and Endpoint is what Redirect was told last.
+	Etcd     []string
+	Endpoint string
 }
 
 // Kept returns what the calls so far left behind.
@@ -359,7 +364,7 @@ func (a *API) Kept() Kept {
 	defer a.world.mu.Unlock()
 	kept := Kept{
 		Server: a.endpoint, Applied: slices.Clone(a.applied), Deleted: a.deleted, Config: slices.Clone(a.config),
-		Nodes: slices.Clone(a.registered),
+		Nodes: slices.Clone(a.registered), Etcd: slices.Clone(a.etcd), Endpoint: a.redirected,
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.cordoned)) {
 		if a.cordoned[name] {

@@ -55,6 +55,9 @@ func New() *World {
 	w.Handle(w.joinNode, nodeimage.HelperPath, "join")
 	w.Handle(w.certificates, nodeimage.HelperPath, "certificates")
 	w.Handle(w.balance, nodeimage.HelperPath, "balance")
+	w.Handle(w.extend, nodeimage.HelperPath, "extend")
+	w.Handle(w.listMembers, nodeimage.HelperPath, "members")
+	w.Handle(w.removeMember, nodeimage.HelperPath, "remove-member")
 	w.Handle(w.adminConf, "cat", nodeimage.AdminConfPath)
 	w.Handle(fake.Print(Token+"\n"), "kubeadm", "token", "create")
 	w.Handle(fake.Print(""), "kubeadm", "reset")
@@ -183,7 +186,7 @@ func (w *World) initialise(ctx context.Context, n node.Node, cmd exec.Cmd, event
 	w.mu.Lock()
 	w.log = append(w.log, "init "+n.Name)
 	w.clusters[n.Cluster] = &API{
-		world: w, registered: []string{n.Name},
+		world: w, registered: []string{n.Name}, etcd: []string{n.Name},
 		server: versionOf(n.Image), made: map[string]string{n.Name: versionOf(n.Image)},
 	}
 	w.mu.Unlock()
@@ -206,7 +209,13 @@ func (w *World) joinNode(ctx context.Context, n node.Node, cmd exec.Cmd) error {
 		api.registered = append(api.registered, n.Name)
 		api.made[n.Name] = versionOf(n.Image)
 	}
+	if api != nil && n.Role == nodeimage.RoleControlPlane {
+		err = api.joinEtcd(w, n.Name)
+	}
 	w.mu.Unlock()
+	if err != nil {
+		return fake.Events(nodeimage.NodeEvent{Kind: nodeimage.NodeFailed, Error: err.Error()})(ctx, n, cmd)
+	}
 	if api == nil {
 		return fake.Events(nodeimage.NodeEvent{Kind: nodeimage.NodeFailed, Error: "there is no cluster to join"})(ctx, n, cmd)
 	}
@@ -220,7 +229,8 @@ func checkJoinInput(n node.Node, from io.Reader) error {
 	}
 	// while a cluster is made its init tells; later it is read from admin.conf
 	own := "server: https://" + n.Cluster + "-control-plane:6443"
-	if input.Discovery != Discovery && !strings.Contains(input.Discovery, own) {
+	balanced := "server: https://" + n.Cluster + "-external-load-balancer:6444"
+	if input.Discovery != Discovery && !strings.Contains(input.Discovery, own) && !strings.Contains(input.Discovery, balanced) {
 		return fmt.Errorf("told to join %q", input.Discovery)
 	}
 	shared := string(input.Certificates["ca.key"]) == CAKey
@@ -250,7 +260,11 @@ func (w *World) adminConf(_ context.Context, n node.Node, cmd exec.Cmd) error {
 	if w.API(n.Cluster) == nil {
 		return fake.Exit(cmd, 1, "cat: "+nodeimage.AdminConfPath+": No such file or directory")
 	}
-	_, err := cmd.Stdout.Write([]byte(Kubeconfig(n.Cluster, "admin")))
+	admin := Kubeconfig(n.Cluster, "admin")
+	if plan, err := w.Plan(n.Name); err == nil && plan.Balanced != "" {
+		admin = strings.ReplaceAll(admin, n.Cluster+"-control-plane:6443", plan.Balanced+":6444")
+	}
+	_, err := cmd.Stdout.Write([]byte(admin))
 	return err
 }
 

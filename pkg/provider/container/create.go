@@ -80,7 +80,7 @@ func (p *Provider) attempt(ctx context.Context, info system.Info, r progress.Rep
 		if !again || ctx.Err() != nil {
 			return nodes, err
 		}
-		if given && severalControlPlanes(pl.spec.Nodes) {
+		if given && severalControlPlanes(pl) {
 			return nil, errdefs.New(errdefs.ClassUsage, "NETWORK-UNFIT",
 				"use network %s: the engine would give other addresses at each start, and control planes know each other by theirs: %w", network.name, err).
 				WithHint("Remove that network when nothing is on it, and petri makes it anew with a subnet; or name another one.")
@@ -94,9 +94,11 @@ func (p *Provider) attempt(ctx context.Context, info system.Info, r progress.Rep
 	}
 }
 
-func severalControlPlanes(nodes []provider.NodeSpec) bool {
-	count := 0
-	for _, n := range nodes {
+// severalControlPlanes reports whether there will be several: a cluster that is
+// there has one at least.
+func severalControlPlanes(pl *placement) bool {
+	count := min(1, len(pl.others))
+	for _, n := range pl.spec.Nodes {
 		if n.Role == nodeimage.RoleControlPlane {
 			count++
 		}
@@ -311,6 +313,7 @@ func (c *creation) started(i int, r *runner) node.Node {
 		Creation:   c.placement.spec.Labels[nodeimage.LabelCreation],
 		Ephemeral:  c.placement.spec.Labels[nodeimage.LabelEphemeral] != "",
 		Dialect:    cmp.Or(c.placement.spec.Labels[nodeimage.LabelDialect], nodeimage.DialectPetri),
+		ServesAPI:  spec.Name == c.placement.endpointNode,
 	}
 }
 

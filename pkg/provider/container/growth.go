@@ -35,8 +35,11 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, r progress.Repor
 		return nil, err
 	}
 	return p.attempt(ctx, info, r, on, func(on clusterNetwork) (*placement, error) {
-		// no endpoint: one of the nodes that are there serves the API to the host
 		pl := &placement{spec: spec, network: on, others: map[string]node.Addrs{}}
+		// else one of the nodes that are there serves the API to the host
+		if i := slices.IndexFunc(spec.Nodes, isLoadBalancer); i >= 0 {
+			pl.endpointNode = spec.Nodes[i].Name
+		}
 		for _, c := range present {
 			pl.others[containerName(c)] = containerAddrs(c)
 			var err error
@@ -47,6 +50,8 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, r progress.Repor
 		return pl, pl.pick(ctx, spec.API)
 	})
 }
+
+func isLoadBalancer(n provider.NodeSpec) bool { return n.Role == nodeimage.RoleLoadBalancer }
 
 // networkAround is the network that a cluster is on, with addresses for the
 // spec's nodes. Those that nodes have stay theirs while they are stopped.

@@ -93,6 +93,7 @@ func (p *Provider) nodeOf(c container.Summary) node.Node {
 		Dialect:    dialectOf(c),
 		Creation:   c.Labels[nodeimage.LabelCreation],
 		Ephemeral:  c.Labels[nodeimage.LabelEphemeral] != "",
+		ServesAPI:  c.Labels[nodeimage.LabelPort] != "",
 	}
 }
 

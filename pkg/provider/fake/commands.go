@@ -103,6 +103,23 @@ func (p *Provider) File(nodeName, path string) (provider.File, bool) {
 	return f, ok
 }
 
+// PutFile puts a file into a node, in the place of one that is there.
+func (p *Provider) PutFile(nodeName, path string, data []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m, ok := p.machines[nodeName]; ok {
+		m.files[path] = provider.File{Path: path, Data: data, Mode: 0o644}
+	}
+}
+
+// Runs reports whether a node is there and runs.
+func (p *Provider) Runs(nodeName string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m, ok := p.machines[nodeName]
+	return ok && m.node.State == node.Running
+}
+
 // runner runs commands in one node.
 type runner struct {
 	p    *Provider

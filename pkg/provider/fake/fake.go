@@ -350,6 +350,7 @@ func (m *machine) handle(p *Provider) node.Node {
 	n := m.node
 	n.Ports = slices.Clone(n.Ports)
 	n.Runner = &runner{p: p, name: n.Name}
+	n.ServesAPI = m.port != 0
 	return n
 }
 

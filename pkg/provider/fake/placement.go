@@ -34,7 +34,7 @@ func (p *Provider) place(spec provider.Spec, subnets []netip.Prefix, others map[
 	defer p.mu.Unlock()
 	pl := &placement{spec: spec, subnets: subnets, addrs: make(map[string]node.Addrs)}
 	maps.Copy(pl.addrs, others)
-	if len(others) == 0 {
+	if len(others) == 0 || slices.ContainsFunc(spec.Nodes, isLoadBalancer) {
 		pl.serves = endpointNode(spec.Nodes)
 	}
 	for _, subnet := range subnets {
@@ -66,6 +66,8 @@ func (p *Provider) place(spec provider.Spec, subnets []netip.Prefix, others map[
 	}
 	return pl
 }
+
+func isLoadBalancer(n provider.NodeSpec) bool { return n.Role == nodeimage.RoleLoadBalancer }
 
 func endpointNode(nodes []provider.NodeSpec) string {
 	for _, role := range []string{nodeimage.RoleLoadBalancer, nodeimage.RoleControlPlane} {

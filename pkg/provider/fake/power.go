@@ -119,7 +119,9 @@ func (p *Provider) Add(ctx context.Context, spec provider.Spec, _ progress.Repor
 		return nil, err
 	}
 	pl := p.place(spec, subnets, others)
-	pl.endpoint = endpoint
+	if pl.serves == "" {
+		pl.endpoint = endpoint
+	}
 	return p.createNodes(ctx, pl)
 }
 
