@@ -38,6 +38,7 @@ type API struct {
 	onlyHere       map[string][]string
 	stuck          map[string]bool
 	silent         map[string]bool
+	ailing         map[string]int
 }
 
 // begin is what every method does first. It returns with the world locked,
@@ -210,6 +211,10 @@ func (a *API) Nodes(ctx context.Context) (map[string]kube.NodeInfo, error) {
 		if !info.Ready {
 			info.Problem, info.Conditions = "KubeletNotReady: no network", []string{"Ready=False"}
 		}
+		if a.ailing[name] > 0 {
+			a.ailing[name]--
+			info.Ready, info.Problem = false, "NodeStatusUnknown: Kubelet stopped posting node status."
+		}
 		out[name] = info
 	}
 	return out, nil
@@ -237,6 +242,13 @@ func (a *API) Silence(node string, silent bool) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	a.silent = with(a.silent, node, silent)
+}
+
+// Ail makes a node one that is not Ready the next times that Nodes is asked.
+func (a *API) Ail(node string, times int) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.ailing = with(a.ailing, node, times)
 }
 
 // Stick makes the draining of a node end with its context only.
