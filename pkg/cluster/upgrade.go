@@ -98,7 +98,7 @@ func (u *upgrade) run(ctx context.Context) error {
 	if err := u.waitUsable(ctx); err != nil {
 		return err
 	}
-	return u.keep(ctx, u.upgraded())
+	return u.insist(ctx, func() error { return u.keep(ctx, u.upgraded()) })
 }
 
 // left are the nodes that are to be upgraded.
@@ -118,7 +118,9 @@ func (u *upgrade) left() []node.Node {
 // kubeadm came with the last control plane.
 func (u *upgrade) updateAddons(ctx context.Context) error {
 	task := progress.Start(u.reporter, "addons", "Updating network and storage", "")
-	return task.Done(bootstrap.UpdateAddons(ctx, u.config, u.api, u.release.Addons))
+	return task.Done(u.insist(ctx, func() error {
+		return bootstrap.UpdateAddons(ctx, u.config, u.api, u.release.Addons)
+	}))
 }
 
 func (u *upgrade) waitUsable(ctx context.Context) error {

@@ -96,17 +96,26 @@ func (u *upgrade) free(ctx context.Context, n node.Node, image string) error {
 // insistInterval is how soon an API that did not answer is asked again.
 const insistInterval = 200 * time.Millisecond
 
+// permission is how long an API server that has just started may forbid what is
+// allowed: it answers before it has read who may do what. The kubelet of another
+// minor version starts it once more.
+const permission = time.Minute
+
 // insist calls do until the API answers: it may be exchanged at the moment.
 func (u *upgrade) insist(ctx context.Context, do func() error) error {
-	limit := time.After(u.opts.Wait)
+	begin := time.Now()
 	for {
 		err := do()
-		if err == nil || !kube.Unsettled(err) {
+		limit := u.opts.Wait
+		if kube.Forbidden(err) {
+			limit = min(limit, permission)
+		} else if err == nil || !kube.Unsettled(err) {
+			return err
+		}
+		if time.Since(begin) >= limit {
 			return err
 		}
 		select {
-		case <-limit:
-			return err
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(insistInterval):

@@ -3,15 +3,18 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/petri-cluster/petri/pkg/bootstrap"
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/noderelease"
@@ -69,6 +72,9 @@ func (u *upgrade) survey(ctx context.Context) error {
 	if err := u.readImage(ctx); err != nil {
 		return err
 	}
+	if err := u.awaitNodes(ctx); err != nil {
+		return err
+	}
 	if err := u.checkNodes(); err != nil {
 		return err
 	}
@@ -114,6 +120,35 @@ func (u *upgrade) readImage(ctx context.Context) error {
 		u.release, err = noderelease.Read(ctx, engine, u.opts.Image)
 		return err
 	}()
+	return task.Done(err)
+}
+
+// recovery is how long nodes may take to be Ready again after the API was away,
+// as it is for a moment when a step has failed. Who asks at once is not refused
+// for that.
+const recovery = time.Minute
+
+var errRecovery = errors.New("nodes are not Ready")
+
+// awaitNodes waits for nodes that are not Ready, for a while.
+func (u *upgrade) awaitNodes(ctx context.Context) error {
+	var names []string
+	for _, n := range u.nodes {
+		if info, known := u.known[n.Name]; n.State == node.Running && known && !info.Ready {
+			names = append(names, n.Name)
+		}
+	}
+	if len(names) == 0 || u.config.Networking.CNI == "none" {
+		return nil
+	}
+	task := progress.Start(u.reporter, "nodes", "Waiting for "+strings.Join(names, ", "), "")
+	waiting, cancel := context.WithTimeoutCause(ctx, min(recovery, u.opts.Wait), errRecovery)
+	defer cancel()
+	err := u.api.Wait(waiting, []kube.Condition{kube.NodesReady(names)}, nil)
+	if err == nil || errors.Is(err, errRecovery) {
+		// which of them is not, and why, is what checkNodes says
+		u.known, err = u.api.Nodes(ctx)
+	}
 	return task.Done(err)
 }
 

@@ -239,6 +239,20 @@ func TestUpgradeRefused(t *testing.T) {
 	s.runs(t, "refused", older)
 }
 
+// Nodes that were not heard of while the API was away are waited for.
+func TestUpgradeWaitsForNodes(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 1)
+	s.World.API("dev").Ail("dev-worker", 2)
+	wantError(t, s.Upgrade(t.Context(), "dev", upgrading()), errdefs.ClassFailed, "NODE-NOT-READY", "dev-worker", "Kubelet stopped posting")
+	s.runs(t, "refused", older)
+	s.World.API("dev").Ail("dev-worker", 1)
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	s.runs(t, "upgraded", clustertest.Version)
+}
+
 // TestUpgradeFailsAtEveryCall wants an error that says where the upgrade
 // stands, what ran before to run on, and the next one to finish.
 func TestUpgradeFailsAtEveryCall(t *testing.T) {

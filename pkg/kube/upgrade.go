@@ -53,6 +53,9 @@ func Unsettled(err error) bool {
 		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsInternalError(err)
 }
 
+// Forbidden reports whether err is of an API that does not let us.
+func Forbidden(err error) bool { return apierrors.IsForbidden(err) }
+
 // NodeRuns holds when a node reports this version of kubelet and, where that
 // can be, is Ready.
 func NodeRuns(name, version string, ready bool) Condition {

@@ -41,6 +41,7 @@ type API struct {
 	silent         map[string]bool
 	etcd           []string // names of the members
 	redirected     string
+	ailing         map[string]int
 }
 
 // begin is what every method does first. It returns with the world locked,
@@ -230,6 +231,10 @@ func (a *API) Nodes(ctx context.Context) (map[string]kube.NodeInfo, error) {
 		if !info.Ready {
 			info.Problem, info.Conditions = "KubeletNotReady: no network", []string{"Ready=False"}
 		}
+		if a.ailing[name] > 0 {
+			a.ailing[name]--
+			info.Ready, info.Problem = false, "NodeStatusUnknown: Kubelet stopped posting node status."
+		}
 		out[name] = info
 	}
 	return out, nil
@@ -257,6 +262,13 @@ func (a *API) Silence(node string, silent bool) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	a.silent = with(a.silent, node, silent)
+}
+
+// Ail makes a node one that is not Ready the next times that Nodes is asked.
+func (a *API) Ail(node string, times int) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.ailing = with(a.ailing, node, times)
 }
 
 // Stick makes the draining of a node end with its context only.
