@@ -7,6 +7,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,8 @@ type API interface {
 	DeleteNode(ctx context.Context, node string) error
 	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
 	Unmet(ctx context.Context, conditions []kube.Condition) []string
+	Observe(ctx context.Context) (kube.Observation, error)
+	Dump(ctx context.Context, open func(resource string) (io.WriteCloser, error), secret func(value string)) error
 }
 
 // New makes a Manager. A nil reporter says nothing.
@@ -141,6 +144,11 @@ func (m *Manager) controlPlane(ctx context.Context, name string) (node.Node, err
 	if err != nil {
 		return node.Node{}, err
 	}
+	return runningControlPlane(name, nodes)
+}
+
+// runningControlPlane is the first control plane among nodes that runs.
+func runningControlPlane(name string, nodes []node.Node) (node.Node, error) {
 	i := slices.IndexFunc(nodes, func(n node.Node) bool {
 		return n.Role == nodeimage.RoleControlPlane && n.State == node.Running
 	})
@@ -152,7 +160,16 @@ func (m *Manager) controlPlane(ctx context.Context, name string) (node.Node, err
 
 // client connects to a cluster's API from the host.
 func (m *Manager) client(ctx context.Context, name string) (API, error) {
-	cp, err := m.controlPlane(ctx, name)
+	nodes, err := m.Nodes(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return m.clientOf(ctx, name, nodes)
+}
+
+// clientOf connects to the API of a cluster whose nodes are known.
+func (m *Manager) clientOf(ctx context.Context, name string, nodes []node.Node) (API, error) {
+	cp, err := runningControlPlane(name, nodes)
 	if err != nil {
 		return nil, err
 	}
