@@ -12,6 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/petri-cluster/petri/pkg/diagnosis"
+	"github.com/petri-cluster/petri/pkg/doctor"
+	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/logsummary"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -24,9 +27,20 @@ func (e *export) summary(w io.Writer) error {
 	p := logsummary.Page{
 		Cluster: e.name, Provider: e.provider.Name(), Petri: version.String(), Made: time.Now(),
 		Findings: slices.Concat(e.machineFindings(), e.apiFindings(), e.troubleFindings(), e.unitFindings()),
+		Warnings: e.doctorFindings(doctor.Warning),
 	}
-	for i := range p.Findings { // as HTML has them, secrets look different
-		p.Findings[i].Why = e.String(p.Findings[i].Why)
+	// what would keep the cluster from being made need not harm one that is there
+	if fatal := e.doctorFindings(doctor.Fatal); len(p.Findings) > 0 {
+		p.Findings = slices.Concat(fatal, p.Findings)
+	} else {
+		p.Warnings = slices.Concat(fatal, p.Warnings)
+	}
+	for _, list := range [][]logsummary.Finding{p.Findings, p.Warnings} {
+		for i, f := range list { // as HTML has them, secrets look different
+			f = diagnosed(f)
+			f.Why, f.Do = e.String(f.Why), e.String(f.Do)
+			list[i] = f
+		}
 	}
 	for _, err := range e.lost {
 		p.Missing = append(p.Missing, e.String(err.Error()))
@@ -70,6 +84,19 @@ func (e *export) machineFindings() []logsummary.Finding {
 			f.Kind, f.Why = "out of memory", f.Why+", because it took more memory than it may"
 		}
 		out = append(out, e.explained(f, path.Join(n.Name, "serial.log")))
+	}
+	return out
+}
+
+// doctorFindings are what doctor found of a severity.
+func (e *export) doctorFindings(s doctor.Severity) []logsummary.Finding {
+	var out []logsummary.Finding
+	for _, f := range e.examined.Of(s) {
+		why := f.Seen
+		if f.Why != "" {
+			why += ": " + f.Why
+		}
+		out = append(out, logsummary.Finding{ID: f.ID, Kind: "doctor", What: f.Check, Why: why, Do: f.Fix})
 	}
 	return out
 }
@@ -157,6 +184,23 @@ const (
 	tailLines = 20
 	tailBytes = 16 << 10
 )
+
+// diagnosed is a finding with what its log tells, if anything is known about
+// that.
+func diagnosed(f logsummary.Finding) logsummary.Finding {
+	if f.ID != "" {
+		return f
+	}
+	who := strings.TrimSuffix(path.Base(f.File), ".log")
+	if _, err := strconv.Atoi(who); err == nil { // a run of the container that the folder is named after
+		who = path.Base(path.Dir(f.File))
+	}
+	err := diagnosis.Explain(&errdefs.Error{Err: errors.New(f.Why), Log: "--- " + who + " ---\n" + f.Tail})
+	if known, ok := errors.AsType[*errdefs.Error](err); ok && known.ID != "" {
+		f.ID, f.Why, f.Do = known.ID, known.Error(), known.Hint
+	}
+	return f
+}
 
 // explained is a finding with the last lines of a file, if there is any.
 func (e *export) explained(f logsummary.Finding, file string) logsummary.Finding {

@@ -309,6 +309,34 @@ func TestExportLogsWithoutAPI(t *testing.T) {
 	}
 }
 
+// TestExportLogsKnowsFailures has what logs tell and what doctor finds on the
+// page, with what to do.
+func TestExportLogsKnowsFailures(t *testing.T) {
+	s := logging(t, func(_ context.Context, _ node.Node, cmd exec.Cmd) error {
+		const log = "Error: unknown flag: --no-such-flag\n"
+		w := tar.NewWriter(cmd.Stdout)
+		err := w.WriteHeader(&tar.Header{Name: "pods/kube-system_web_1/web/3.log", Typeflag: tar.TypeReg, Size: int64(len(log)), Mode: 0o600})
+		_, writeErr := io.WriteString(w, log)
+		return errors.Join(err, writeErr, w.Close())
+	})
+	sickHost(s, 1<<20)
+	s.API("dev").Trouble(kube.Trouble{Kind: kube.PodFailing, Node: "dev-worker", What: "pod kube-system/web, container web", Why: "CrashLoopBackOff", Log: "pods/kube-system_web_1/web"})
+	dir := t.TempDir()
+	if _, err := s.ExportLogs(t.Context(), "dev", dir); err != nil {
+		t.Fatal(err)
+	}
+	page := read(t, dir, "summary.html")
+	for _, want := range []string{"<code>COMPONENT-FLAG</code>", "web does not know its flag --no-such-flag", "<b>Do:</b> correct it"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q:\n%s", want, page)
+		}
+	}
+	wrong, doubtful := strings.Index(page, "<code>DISK-FULL</code>"), strings.Index(page, "<code>INOTIFY-LOW</code>")
+	if begin := strings.Index(page, "What may be wrong"); wrong < 0 || wrong > begin || doubtful < begin {
+		t.Errorf("a full disk is at %d, scarce inotify instances at %d; what may be wrong begins at %d", wrong, doubtful, begin)
+	}
+}
+
 // TestExportLogsOfPausedNode has a console, and nothing from inside.
 func TestExportLogsOfPausedNode(t *testing.T) {
 	s := logging(t, sends(0))

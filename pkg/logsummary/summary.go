@@ -19,6 +19,7 @@ type Page struct {
 	Petri    string // version
 	Made     time.Time
 	Findings []Finding // the gravest first
+	Warnings []Finding // what need not be wrong
 	Missing  []string  // what could not be exported, and why
 	Nodes    []Node
 	Files    []string
@@ -26,9 +27,11 @@ type Page struct {
 
 // Finding is one thing that is wrong, and the last lines that tell why.
 type Finding struct {
+	ID   string // of the catalogue of errors; empty when it is not in there
 	Kind string // "node not ready"
 	What string // "node dev-worker"
 	Why  string
+	Do   string // what mends it; empty when nobody knows
 	File string // in the export, where the lines are from; empty when there are none
 	Tail string
 }

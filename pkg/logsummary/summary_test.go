@@ -18,11 +18,13 @@ func full() Page {
 		Cluster: "dev", Provider: "docker 20.10.24", Petri: "v0.1.0", Made: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Findings: []Finding{
 			{Kind: "node not ready", What: "node dev-worker", Why: "KubeletNotReady: no network"},
+			{ID: "DISK-FULL", Kind: "doctor", What: "disk", Why: "a disk is full", Do: "docker image prune"},
 			{Kind: "pod failing", What: "pod default/web, container app", Why: "CrashLoopBackOff", File: "dev-worker/pods/x/0.log", Tail: "<script>alert(1)</script>\nlast"},
 		},
-		Missing: []string{"node dev-worker2 is paused: its logs cannot be read"},
-		Nodes:   []Node{{Name: "dev-control-plane", Role: "control-plane", State: "running", Version: "v1.36.3", Ready: true}, {Name: "dev-worker", Role: "worker", State: "stopped", Problem: "not registered"}},
-		Files:   []string{"status.json", "dev-worker/serial.log"},
+		Warnings: []Finding{{ID: "DISK-SLOW", Kind: "doctor", What: "disk-speed", Why: "100 ms a write"}},
+		Missing:  []string{"node dev-worker2 is paused: its logs cannot be read"},
+		Nodes:    []Node{{Name: "dev-control-plane", Role: "control-plane", State: "running", Version: "v1.36.3", Ready: true}, {Name: "dev-worker", Role: "worker", State: "stopped", Problem: "not registered"}},
+		Files:    []string{"status.json", "dev-worker/serial.log"},
 	}
 }
 
@@ -55,7 +57,7 @@ func TestWrite(t *testing.T) {
 
 func TestNothingWrong(t *testing.T) {
 	p := full()
-	p.Findings, p.Missing = nil, nil
+	p.Findings, p.Warnings, p.Missing = nil, nil, nil
 	var out strings.Builder
 	if err := Write(&out, p); err != nil {
 		t.Fatal(err)

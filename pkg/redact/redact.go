@@ -104,6 +104,9 @@ func (r *Redactor) Bytes(text []byte) []byte {
 // String is text without secrets.
 func (r *Redactor) String(text string) string { return string(r.Bytes([]byte(text))) }
 
+// without is a line without secrets, but for private keys that do not end in it.
+func (r *Redactor) without(line string) string { return withoutForms(r.known(line)) }
+
 // known is text without the secrets that the Redactor was told.
 func (r *Redactor) known(text string) string {
 	r.mu.RLock()

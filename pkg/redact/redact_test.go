@@ -25,9 +25,10 @@ func quoted(s string) string {
 	return string(data)
 }
 
+const jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
+
 // TestForms has what is a secret by its form alone, and what only looks so.
 func TestForms(t *testing.T) {
-	const jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
 	for name, tc := range map[string]struct{ in, want string }{
 		"key":                {"before\n" + pem + "after\n", "before\nREDACTED\nafter\n"},
 		"key in JSON":        {`{"key":` + quoted(pem) + `,"b":1}`, `{"key":"REDACTED\n","b":1}`},
@@ -99,18 +100,28 @@ func TestLongLine(t *testing.T) {
 	var r Redactor
 	r.Add("the-secret-of-all")
 	for _, at := range []int{0, longest - overlap - 8, longest - overlap, longest - 8, longest, 2*longest - 5} {
-		text := strings.Repeat("a", at) + "the-secret-of-all" + strings.Repeat("b", 2*longest)
-		var out bytes.Buffer
-		w := r.Writer(&out)
-		if _, err := io.Copy(w, io.LimitReader(strings.NewReader(text), int64(len(text)))); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if want := strings.Repeat("a", at) + Mark + strings.Repeat("b", 2*longest); out.String() != want {
-			t.Errorf("at %d: %d bytes, want %d", at, out.Len(), len(want))
-		}
+		longLine(t, &r, at, "the-secret-of-all")
+	}
+	for _, back := range []int{10, 30, 70, 90, len(jwt), len(jwt) + 1} { // of the token, this much is seen first
+		longLine(t, &r, longest-back, jwt)
+	}
+}
+
+// longLine has one secret at a place of a line.
+func longLine(t *testing.T, r *Redactor, at int, secret string) {
+	t.Helper()
+	before, after := strings.Repeat("a", max(0, at-1))+" ", " "+strings.Repeat("b", longest+overlap)
+	text := before + secret + after
+	var out bytes.Buffer
+	w := r.Writer(&out)
+	if _, err := io.Copy(w, io.LimitReader(strings.NewReader(text), int64(len(text)))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := before + Mark + after; out.String() != want {
+		t.Errorf("at %d: %d bytes, want %d", at, out.Len(), len(want))
 	}
 }
 

@@ -49,13 +49,32 @@ func (w *writer) part() error {
 	if len(w.rest) < longest {
 		return nil
 	}
-	text := w.redacted(string(w.rest))
+	line := string(w.rest)
+	if cut := w.r.cut(line); cut > 0 {
+		w.rest = append(w.rest[:0], line[cut:]...)
+		_, err := io.WriteString(w.w, w.r.without(line[:cut]))
+		return err
+	}
+	text := w.redacted(line)
 	keep := min(overlap, len(text))
 	if _, err := io.WriteString(w.w, text[:len(text)-keep]); err != nil {
 		return err
 	}
 	w.rest = append(w.rest[:0], text[len(text)-keep:]...)
 	return nil
+}
+
+// cut is where a part of a line can end so that no secret is cut in two; 0
+// where that is not found.
+func (r *Redactor) cut(line string) int {
+	want := r.without(line)
+	for cut := len(line) - overlap; cut > 0 && cut > len(line)-2*overlap; cut -= 2 * piece {
+		head := r.without(line[:cut])
+		if head+r.without(line[cut:]) == want && !beginKey.MatchString(head) {
+			return cut
+		}
+	}
+	return 0
 }
 
 // line writes a line that has ended.
@@ -75,7 +94,7 @@ func (w *writer) line(line string) error {
 // redacted is a line, or part of one, without secrets. A private key that
 // begins in it and does not end takes the following lines with it.
 func (w *writer) redacted(line string) string {
-	line = withoutForms(w.r.known(line))
+	line = w.r.without(line)
 	if begin := beginKey.FindStringIndex(line); begin != nil {
 		w.inKey = keyLines
 		line = line[:begin[0]] + Mark
