@@ -37,7 +37,6 @@ func (e *export) summary(w io.Writer) error {
 	}
 	for _, list := range [][]logsummary.Finding{p.Findings, p.Warnings} {
 		for i, f := range list { // as HTML has them, secrets look different
-			f = diagnosed(f)
 			f.Why, f.Do = e.String(f.Why), e.String(f.Do)
 			list[i] = f
 		}
@@ -144,10 +143,11 @@ func (e *export) troubleFindings() []logsummary.Finding {
 	var out []logsummary.Finding
 	for _, t := range e.observation.Troubles {
 		f := logsummary.Finding{Kind: string(t.Kind), What: t.What, Why: t.Why}
+		log := ""
 		if t.Log != "" && t.Node != "" {
-			f = e.explained(f, e.newestLog(path.Join(t.Node, t.Log)))
+			log = e.newestLog(path.Join(t.Node, t.Log))
 		}
-		out = append(out, f)
+		out = append(out, e.explained(f, log))
 	}
 	return out
 }
@@ -185,37 +185,25 @@ const (
 	tailBytes = 16 << 10
 )
 
-// diagnosed is a finding with what its log tells, if anything is known about
-// that.
-func diagnosed(f logsummary.Finding) logsummary.Finding {
-	if f.ID != "" {
-		return f
-	}
-	who := strings.TrimSuffix(path.Base(f.File), ".log")
+// diagnosed is a finding with what it and a log tell, if anything is known
+// about that.
+func diagnosed(f logsummary.Finding, file string, log []byte) logsummary.Finding {
+	who := strings.TrimSuffix(path.Base(file), ".log")
 	if _, err := strconv.Atoi(who); err == nil { // a run of the container that the folder is named after
-		who = path.Base(path.Dir(f.File))
+		who = path.Base(path.Dir(file))
 	}
-	err := diagnosis.Explain(&errdefs.Error{Err: errors.New(f.Why), Log: "--- " + who + " ---\n" + f.Tail})
+	err := diagnosis.Explain(&errdefs.Error{Err: errors.New(f.Why), Log: "--- " + who + " ---\n" + string(log)})
 	if known, ok := errors.AsType[*errdefs.Error](err); ok && known.ID != "" {
 		f.ID, f.Why, f.Do = known.ID, known.Error(), known.Hint
 	}
 	return f
 }
 
-// explained is a finding with the last lines of a file, if there is any.
+// explained is a finding with the last lines of a file, if there is any, and
+// with what they tell.
 func (e *export) explained(f logsummary.Finding, file string) logsummary.Finding {
-	if file == "" {
-		return f
-	}
-	log, err := e.place.root.Open(file)
-	if err != nil {
-		return f
-	}
-	defer log.Close()
-	if _, err := log.Seek(-tailBytes, io.SeekEnd); err != nil {
-		_, _ = log.Seek(0, io.SeekStart) // it is shorter
-	}
-	data, err := io.ReadAll(log)
+	data, err := e.tail(file)
+	f = diagnosed(f, file, data)
 	if err != nil {
 		return f
 	}
@@ -225,4 +213,17 @@ func (e *export) explained(f logsummary.Finding, file string) logsummary.Finding
 		f.File = file
 	}
 	return f
+}
+
+// tail is the end of a file.
+func (e *export) tail(file string) ([]byte, error) {
+	log, err := e.place.root.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	if _, err := log.Seek(-tailBytes, io.SeekEnd); err != nil {
+		_, _ = log.Seek(0, io.SeekStart) // it is shorter
+	}
+	return io.ReadAll(log)
 }

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"html"
 	"net/url"
 	"slices"
 	"strings"
@@ -34,8 +35,8 @@ type Redactor struct {
 	replacer *strings.Replacer // of secrets; nil when it must be made anew
 }
 
-// Add makes values secrets: as they are, in base64, and as they look in JSON
-// and in URLs. Lines of a value are secrets by themselves.
+// Add makes values secrets: as they are, in base64, and as they look in JSON,
+// in HTML and in URLs. Lines of a value are secrets by themselves.
 func (r *Redactor) Add(values ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,6 +55,7 @@ func (r *Redactor) Add(values ...string) {
 			r.add(url.QueryEscape(line))
 			r.add(url.PathEscape(line))
 			r.add(inJSON(line))
+			r.add(html.EscapeString(line))
 		}
 	}
 	r.replacer = nil

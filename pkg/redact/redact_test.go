@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func TestAdd(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 200)
 	r.Add(value, "first line\nsecond line\n", long, "abc")
 	for name, text := range map[string]string{
-		"plain": value, "base64": encoded(value), "JSON": quoted(value), "in a line": "x" + value + "y",
+		"plain": value, "base64": encoded(value), "JSON": quoted(value), "HTML": html.EscapeString(value), "in a line": "x" + value + "y",
 		"a line of two": "second line", "base64 of two": encoded("first line\nsecond line\n"),
 		"long": long, "long in base64": encoded(long), "part of long": long[512:1024],
 	} {
