@@ -70,7 +70,7 @@ spec:
 	has(t, dir, "summary.html", "<h2>What is wrong", "</span> pod default/talker, container app", "&#34;--name&#34;,&#34;REDACTED&#34;")
 	has(t, dir, "objects/pods.yaml", "name: talker")
 	has(t, dir, "objects/secrets.yaml", "password: REDACTED")
-	has(t, dir, "events.txt", "BackOff")
+	has(t, dir, "events.txt", "Pod default/talker")
 	has(t, dir, "timeline.txt", "node "+node+"  started", "Pod default/talker")
 	has(t, dir, "config.yaml", "reg", "REDACTED")
 	has(t, dir, node+"/kubelet.log", "kubelet")

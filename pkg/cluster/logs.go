@@ -175,9 +175,10 @@ func (e *export) writeJSON(name string, v any) error {
 }
 
 // api writes what the API knows. Its Secrets are read first, so that their
-// values are found in everything that follows.
-func (e *export) api(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, apiLimit)
+// values are found in everything that follows; when it does not give them, they
+// are read where it keeps them.
+func (e *export) api(whole context.Context) {
+	ctx, cancel := context.WithTimeout(whole, apiLimit)
 	defer cancel()
 	client, err := e.clientOf(ctx, e.name, e.nodes)
 	if err != nil {
@@ -186,10 +187,14 @@ func (e *export) api(ctx context.Context) {
 		e.observation, err = client.Observe(ctx)
 	}
 	if e.apiErr = err; err != nil {
-		e.missing("objects, events and Secrets of the cluster", err)
+		e.missing("objects and events of the cluster", err)
+		e.stored(whole)
 	} else {
 		open := func(resource string) (io.WriteCloser, error) { return e.create("objects/" + resource + ".yaml") }
-		e.missing("objects of the cluster", client.Dump(ctx, open, func(secret string) { e.Add(secret) }))
+		if err := client.Dump(ctx, open, func(secret string) { e.Add(secret) }); err != nil {
+			e.missing("objects of the cluster", err)
+			e.stored(whole)
+		}
 		e.missing("events.txt", e.write("events.txt", e.events))
 	}
 	e.missing("config.yaml", e.config(ctx, client))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
@@ -77,6 +78,52 @@ func (e *export) learn(ctx context.Context, i int, n node.Node) {
 		e.missing(described(n), fmt.Errorf("read which credentials it has: %w", err))
 	}
 	e.Learn(files)
+}
+
+// etcdFiles prints what a control plane keeps on its disk, if it does.
+var etcdFiles = []string{"sh", "-c", "cat /var/lib/etcd/member/snap/db /var/lib/etcd/member/wal/*.wal 2>/dev/null; true"}
+
+// stored finds the Secrets of a cluster on the disks of its control planes.
+func (e *export) stored(ctx context.Context) {
+	e.each(func(_ int, n node.Node) {
+		if n.Role != nodeimage.RoleControlPlane {
+			return
+		}
+		if err := e.storedOn(ctx, n); err != nil {
+			e.missing(described(n), fmt.Errorf("Secrets could not be read, and may be in this export: %w", err))
+		}
+	})
+}
+
+func (e *export) storedOn(ctx context.Context, n node.Node) error {
+	if n.State == node.Running {
+		return e.readStored(ctx, n)
+	}
+	c, ok := e.provider.(provider.LogCollector)
+	if !ok {
+		return fmt.Errorf("it is %s", n.State)
+	}
+	place, release, err := c.Remains(ctx, n)
+	if err != nil {
+		return err
+	}
+	n.Runner = place
+	return errors.Join(e.readStored(ctx, n), release())
+}
+
+func (e *export) readStored(ctx context.Context, n node.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	r, w := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.CloseWithError(n.Run(ctx, exec.Cmd{Args: etcdFiles, Stdout: w}))
+	}()
+	err := kube.Stored(r, func(secret string) { e.Add(secret) }, e.Learn)
+	r.CloseWithError(err)
+	<-ended
+	return err
 }
 
 // machine writes the folder of a node.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/petri-cluster/petri/pkg/cluster/clustertest"
 	"github.com/petri-cluster/petri/pkg/errdefs"
@@ -297,7 +298,7 @@ func TestExportLogsWithoutAPI(t *testing.T) {
 	s.World.Break("Connect", errBroken)
 	dir := t.TempDir()
 	_, err := s.ExportLogs(t.Context(), "dev", dir)
-	wantError(t, err, errdefs.ClassFailed, "EXPORT-INCOMPLETE", "objects, events and Secrets of the cluster: "+errBroken.Error())
+	wantError(t, err, errdefs.ClassFailed, "EXPORT-INCOMPLETE", "objects and events of the cluster: "+errBroken.Error())
 	page := read(t, dir, "summary.html")
 	for _, want := range []string{"API not answering", "kube-apiserver on node dev-control-plane", "it has written no log", "content of pods/kube-system_etcd-", "a line of the journal"} {
 		if !strings.Contains(page, want) {
@@ -334,6 +335,31 @@ func TestExportLogsKnowsFailures(t *testing.T) {
 	wrong, doubtful := strings.Index(page, "<code>DISK-FULL</code>"), strings.Index(page, "<code>INOTIFY-LOW</code>")
 	if begin := strings.Index(page, "What may be wrong"); wrong < 0 || wrong > begin || doubtful < begin {
 		t.Errorf("a full disk is at %d, scarce inotify instances at %d; what may be wrong begins at %d", wrong, doubtful, begin)
+	}
+}
+
+// TestExportLogsWithoutAPIWithoutSecrets has the Secrets of a cluster only on
+// the disk of its control plane, running or not.
+func TestExportLogsWithoutAPIWithoutSecrets(t *testing.T) {
+	const secret = "kept-on-disk"
+	s := logging(t, sends(0, regular("0.log")))
+	object := corev1.Secret{Data: map[string][]byte{"password": []byte(secret)}}
+	content, err := object.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Handle(fake.Print("\x00\x00k8s\x00\x0a\x0c\x0a\x02v1\x12\x06Secret\x12"+string(rune(len(content)))+string(content)), "sh")
+	s.Handle(fake.Print("it is "+secret+"\n"), "journalctl")
+	s.World.Break("Connect", errBroken)
+	for _, state := range []node.State{node.Running, node.Stopped, node.Paused} {
+		s.SetState("dev-control-plane", state)
+		dir := t.TempDir()
+		if _, err := s.ExportLogs(t.Context(), "dev", dir); err == nil || strings.Contains(err.Error(), "may be in this export") {
+			t.Errorf("%s: error %v", state, err)
+		}
+		if text := read(t, dir, "dev-worker/journal.log"); text != "it is "+redact.Mark+"\n" {
+			t.Errorf("%s: the journal has %q", state, text)
+		}
 	}
 }
 
