@@ -37,6 +37,14 @@ e2e-full: ## Run every test on real clusters, also those that take long
 test: ## Run every check and test, on real clusters too
 	@hack/test.sh
 
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for some seconds
+	@hack/fuzz.sh
+
+.PHONY: release
+release: ## Make a release of this commit in dist/
+	@hack/release.sh
+
 .PHONY: update
 update: ## Write generated files anew
 	@hack/update.sh

@@ -54,3 +54,17 @@ requirements() {
   fi
   install_missing
 }
+
+# node_helpers builds the node helper for both architectures, which petri
+# embeds. The same source and toolchain give the same bytes.
+node_helpers() {
+  mkdir -p bin
+  local arch helper packed
+  for arch in amd64 arm64; do
+    helper=bin/petri-node-linux-$arch
+    packed=pkg/nodehelper/programs/petri-node-linux-$arch.gz
+    CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w -buildid=" -o "$helper" ./node-image/petri-node
+    gzip --best --no-name --stdout "$helper" >"$packed.new"
+    mv "$packed.new" "$packed"
+  done
+}

@@ -4,4 +4,6 @@
 requirements
 hack/verify.sh
 hack/unit.sh
+hack/fuzz.sh
+hack/verify-release.sh
 hack/e2e.sh

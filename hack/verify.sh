@@ -21,6 +21,8 @@ check vet-e2e-full go vet -tags e2e,full ./e2e/...
 [ -z "${PETRI_VERIFY_SYSTEMS:-}" ] || check darwin env GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build -o /dev/null ./cmd/petri
 check staticcheck go tool -modfile=hack/tools/go.mod staticcheck ./...
 check modules go mod tidy -diff
+check sums go mod verify
+check vulnerabilities hack/vulnerabilities.sh
 check generated hack/verify-generated.sh
 command -v shellcheck >/dev/null 2>&1 && check shellcheck shellcheck -x -P SCRIPTDIR hack/*.sh .ci/run
 if [ "${#failed[@]}" -gt 0 ]; then

@@ -80,6 +80,7 @@ func Steps() []Step {
 		{Name: "api-service", Beside: true, Run: apiService},
 		{Name: "pod-network", Run: podNetwork},
 		{Name: "machine-id", Required: true, Run: machineID},
+		{Name: "journal", Run: journal},
 		{Name: "product-uuid", Run: productUUID},
 		{Name: "proxy", Run: proxy},
 		{Name: "image-store", Required: true, Run: imageStore},

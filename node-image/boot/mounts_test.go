@@ -191,6 +191,14 @@ func TestMachineID(t *testing.T) {
 	}
 }
 
+// The name of the file is journald's.
+func TestJournal(t *testing.T) {
+	m, _ := machine(t, nil)
+	if err := journal(t.Context(), m); err != nil || !exists(m, "/run/systemd/journal/flushed") {
+		t.Errorf("journald would keep the journal in memory (%v)", err)
+	}
+}
+
 func TestProductUUID(t *testing.T) {
 	const dmi = "/sys/class/dmi/id/product_uuid"
 	m, mounter := machine(t, map[string]string{dmi: "the host's\n"})

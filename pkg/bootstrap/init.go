@@ -109,7 +109,10 @@ func (w *eventWriter) take(event nodeimage.NodeEvent) {
 	case nodeimage.PhaseStarted:
 		w.begun[event.Phase] = at
 	case nodeimage.PhaseDone:
-		took := at.Sub(w.begun[event.Phase])
+		var took time.Duration // of a phase that never began, or whose clock went back, nobody knows
+		if begun, ok := w.begun[event.Phase]; ok {
+			took = max(0, at.Sub(begun))
+		}
 		w.reporter.Report(progress.Event{
 			Time: at, Phase: event.Phase, Title: path.Base(event.Phase), Node: w.node,
 			Status: progress.Done, Duration: took, Seconds: took.Seconds(),

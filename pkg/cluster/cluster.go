@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,6 +65,8 @@ type API interface {
 	Redirect(ctx context.Context, endpoint string) error
 	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
 	Unmet(ctx context.Context, conditions []kube.Condition) []string
+	Observe(ctx context.Context) (kube.Observation, error)
+	Dump(ctx context.Context, open func(resource string) (io.WriteCloser, error), secret func(value string)) error
 }
 
 // New makes a Manager. A nil reporter says nothing.
@@ -146,22 +149,9 @@ func (m *Manager) notFound(ctx context.Context, name string) error {
 	return err.WithHint("these are there: %v", names)
 }
 
-// controlPlane returns the first control plane that runs.
-func (m *Manager) controlPlane(ctx context.Context, name string) (node.Node, error) {
-	nodes, err := m.runningControlPlanes(ctx, name)
-	if err != nil {
-		return node.Node{}, err
-	}
-	return nodes[0], nil
-}
-
-// runningControlPlanes are those that run, at least one.
-func (m *Manager) runningControlPlanes(ctx context.Context, name string) ([]node.Node, error) {
-	nodes, err := m.Nodes(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	running := slices.DeleteFunc(nodes, func(n node.Node) bool {
+// runningControlPlanes are those among nodes that run, at least one.
+func runningControlPlanes(name string, nodes []node.Node) ([]node.Node, error) {
+	running := slices.DeleteFunc(slices.Clone(nodes), func(n node.Node) bool {
 		return n.Role != nodeimage.RoleControlPlane || n.State != node.Running
 	})
 	if len(running) == 0 {
@@ -172,8 +162,8 @@ func (m *Manager) runningControlPlanes(ctx context.Context, name string) ([]node
 
 // admin is the administrator's kubeconfig, and the node that it was read from:
 // the first control plane that has it. One that is still joining has none.
-func (m *Manager) admin(ctx context.Context, name string) (from node.Node, kubeconfig []byte, err error) {
-	running, err := m.runningControlPlanes(ctx, name)
+func admin(ctx context.Context, name string, nodes []node.Node) (from node.Node, kubeconfig []byte, err error) {
+	running, err := runningControlPlanes(name, nodes)
 	if err != nil {
 		return node.Node{}, nil, err
 	}
@@ -191,7 +181,16 @@ const missing = 1
 
 // client connects to a cluster's API from the host.
 func (m *Manager) client(ctx context.Context, name string) (API, error) {
-	_, admin, err := m.admin(ctx, name)
+	nodes, err := m.Nodes(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return m.clientOf(ctx, name, nodes)
+}
+
+// clientOf connects to the API of a cluster whose nodes are known.
+func (m *Manager) clientOf(ctx context.Context, name string, nodes []node.Node) (API, error) {
+	_, kubeconfig, err := admin(ctx, name, nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +198,7 @@ func (m *Manager) client(ctx context.Context, name string) (API, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.connect(admin, "https://"+endpoint)
+	return m.connect(kubeconfig, "https://"+endpoint)
 }
 
 func (m *Manager) connect(kubeconfig []byte, server string) (API, error) {

@@ -283,7 +283,7 @@ func TestExportLogsOfALoadBalancer(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := s.ExportLogs(t.Context(), "dev", dir); err != nil {
+	if _, err := s.ExportLogs(t.Context(), "dev", dir); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, loadBalancer))

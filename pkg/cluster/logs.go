@@ -1,148 +1,254 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"regexp"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/doctor"
+	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
-	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
+	"github.com/petri-cluster/petri/pkg/redact"
 	"github.com/petri-cluster/petri/pkg/version"
 )
 
-// nodeLogs are the files of a node's folder that come from commands in it.
-var nodeLogs = []struct {
-	file string
-	args []string
-}{
-	{"kubernetes-version.txt", []string{"cat", nodeimage.VersionPath}},
-	{"journal.log", []string{"journalctl", "--no-pager"}},
-	{"kubelet.log", []string{"journalctl", "--no-pager", "--unit=kubelet.service"}},
-	{"containerd.log", []string{"journalctl", "--no-pager", "--unit=containerd.service"}},
-	{"images.log", []string{"crictl", "images"}},
-	{"containers.log", []string{"crictl", "ps", "--all"}},
-}
+// apiLimit bounds what is asked of the API, which may be what is broken.
+const apiLimit = 2 * time.Minute
 
-// ExportLogs writes the logs of all nodes of a cluster below dir, one folder
-// a node, as kind lays them out, and returns an error that joins what could
-// not be had; everything else is there all the same.
-func (m *Manager) ExportLogs(ctx context.Context, name, dir string) error {
+// ExportLogs writes all that is known of a cluster, without its secrets, to
+// target, and returns where that is: a directory, with one folder a node, as
+// kind lays them out; one file, when target ends in ".tar.zst"; or a new
+// directory for temporary files, when it is empty. Nodes need not run, and the
+// cluster need never have been usable. What cannot be had is named in the
+// error and on the page summary.html; everything else is there all the same.
+func (m *Manager) ExportLogs(ctx context.Context, name, target string) (string, error) {
 	nodes, err := m.machines(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make log directory: %w", err)
+	place, err := openExportPlace(name, target)
+	if err != nil {
+		return "", fmt.Errorf("export logs: %w", err)
 	}
-	if err := m.exportFacts(ctx, name, nodes, dir); err != nil {
-		return err
+	e := &export{Manager: m, name: name, nodes: nodes, place: place, known: make([]nodeFacts, len(nodes))}
+	e.run(ctx)
+	if err := place.finish(); err != nil {
+		return "", fmt.Errorf("export logs: %w", err)
 	}
-	errs := make([]error, len(nodes))
+	return place.path, e.incomplete()
+}
+
+// export is one run of ExportLogs.
+type export struct {
+	*Manager
+	redact.Redactor
+	name  string
+	nodes []node.Node
+	place *exportPlace
+
+	status      Status
+	apiErr      error // why the API could not be asked; nil when it could
+	examined    doctor.Report
+	observation kube.Observation
+	known       []nodeFacts // by the index of the node
+
+	mu   sync.Mutex
+	lost []error // what could not be had
+}
+
+// nodeFacts are what the summary says of a node.
+type nodeFacts struct {
+	inspection provider.Inspection
+	failed     []string // units of its init system
+}
+
+// run writes everything. Secrets come first: what is written before they are
+// known keeps them.
+func (e *export) run(ctx context.Context) {
+	e.Learn([]byte(strings.Join(os.Environ(), "\n")))
+	e.each(func(i int, n node.Node) { e.learn(ctx, i, n) })
+	e.engine(ctx)
+	e.api(ctx)
+	e.each(func(i int, n node.Node) { e.machine(ctx, i, n) })
+	e.missing("timeline.txt", e.write("timeline.txt", e.timeline))
+	e.missing("summary.html", e.write("summary.html", e.summary))
+}
+
+// each calls fn for all nodes at once.
+func (e *export) each(fn func(i int, n node.Node)) {
 	var group errgroup.Group
-	for i, n := range nodes {
+	for i, n := range e.nodes {
 		group.Go(func() error {
-			errs[i] = m.exportNode(ctx, n, filepath.Join(dir, n.Name))
+			fn(i, n)
 			return nil
 		})
 	}
-	return errors.Join(append(errs, group.Wait())...)
+	_ = group.Wait() // nobody returns an error: each is kept where it arises
 }
 
-// exportFacts writes what is known of the cluster as a whole.
-func (m *Manager) exportFacts(ctx context.Context, name string, nodes []node.Node, dir string) error {
-	info, err := m.provider.Check(ctx)
+// missing keeps why something is not in the export; a nil err keeps nothing.
+func (e *export) missing(what string, err error) {
+	if err == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lost = append(e.lost, fmt.Errorf("%s: %w", what, err))
+}
+
+// incomplete is the error that names what is missing; nil when nothing is.
+func (e *export) incomplete() error {
+	if len(e.lost) == 0 {
+		return nil
+	}
+	return errdefs.New(errdefs.ClassFailed, "EXPORT-INCOMPLETE", "export logs: not all could be had:\n%w", errors.Join(e.lost...)).
+		WithHint("the rest is in %s; summary.html there says what is wrong with the cluster", e.place.path)
+}
+
+// write makes a file of what fill writes, without secrets.
+func (e *export) write(name string, fill func(io.Writer) error) error {
+	f, err := e.create(name)
 	if err != nil {
 		return err
 	}
-	status, err := m.Status(ctx, name)
+	return errors.Join(fill(f), f.Close())
+}
+
+// create makes a file that takes secrets out of what is written to it.
+func (e *export) create(name string) (io.WriteCloser, error) {
+	if err := e.place.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := e.place.root.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	buffer := bufio.NewWriter(f)
+	return &exportFile{WriteCloser: e.Writer(buffer), buffer: buffer, file: f}, nil
+}
+
+type exportFile struct {
+	io.WriteCloser
+	buffer *bufio.Writer
+	file   *os.File
+}
+
+// Close writes what was kept back and closes the file.
+func (f *exportFile) Close() error {
+	return errors.Join(f.WriteCloser.Close(), f.buffer.Flush(), f.file.Close())
+}
+
+// engine writes what is known without the API.
+func (e *export) engine(ctx context.Context) {
+	info, err := e.provider.Check(ctx)
+	if err == nil {
+		err = e.writeJSON("provider.json", info)
+	}
+	e.missing("provider.json", err)
+	e.missing("petri-version.txt", e.write("petri-version.txt", func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, version.String())
+		return err
+	}))
+	e.examined = e.examineExisting(ctx, e.name, e.nodes)
+	e.missing("doctor.json", e.writeJSON("doctor.json", e.examined))
+}
+
+func (e *export) writeJSON(name string, v any) error {
+	return e.write(name, func(w io.Writer) error {
+		out := json.NewEncoder(w)
+		out.SetIndent("", "  ")
+		return out.Encode(v)
+	})
+}
+
+// api writes what the API knows. Its Secrets are read first, so that their
+// values are found in everything that follows; when it does not give them, they
+// are read where it keeps them.
+func (e *export) api(whole context.Context) {
+	ctx, cancel := context.WithTimeout(whole, apiLimit)
+	defer cancel()
+	client, err := e.clientOf(ctx, e.name, e.nodes)
+	if err != nil {
+		client = nil // and not a connection that is nil
+	} else {
+		e.observation, err = client.Observe(ctx)
+	}
+	if e.apiErr = err; err != nil {
+		e.missing("objects and events of the cluster", err)
+		e.stored(whole)
+	} else {
+		open := func(resource string) (io.WriteCloser, error) { return e.create("objects/" + resource + ".yaml") }
+		if err := client.Dump(ctx, open, func(secret string) { e.Add(secret) }); err != nil {
+			e.missing("objects of the cluster", err)
+			e.stored(whole)
+		}
+		e.missing("events.txt", e.write("events.txt", e.events))
+	}
+	e.missing("config.yaml", e.config(ctx, client))
+	if e.status, err = e.statusOf(ctx, e.name, e.nodes); err == nil {
+		err = e.writeJSON("status.json", e.status)
+	}
+	e.missing("status.json", err)
+}
+
+// config writes the configuration that the cluster was made from: the
+// cluster's own copy, or that of a control plane.
+func (e *export) config(ctx context.Context, client API) error {
+	read := func() ([]byte, error) { return keptConfig(ctx, e.name, e.nodes) }
+	if client != nil {
+		read = func() ([]byte, error) { return configOf(ctx, client, e.name, e.nodes) }
+	}
+	data, err := read()
 	if err != nil {
 		return err
 	}
-	facts := map[string]any{"provider.json": info, "status.json": status, "doctor.json": m.examineExisting(ctx, name, nodes)}
-	for file, v := range facts {
-		data, err := json.MarshalIndent(v, "", "  ")
-		if err != nil {
+	return e.write("config.yaml", func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// events writes the moments that the API has.
+func (e *export) events(w io.Writer) error { return writeMoments(w, e.observation.Moments) }
+
+// timeline writes all that happened, as the API and the engine tell it.
+func (e *export) timeline(w io.Writer) error {
+	all := slices.Clone(e.observation.Moments)
+	for i, n := range e.nodes {
+		what, seen := described(n), e.known[i].inspection
+		for _, m := range []kube.Moment{
+			{Time: n.Created, What: what, Text: "created"},
+			{Time: seen.Started, What: what, Text: "started"},
+			{Time: seen.Finished, What: what, Text: fmt.Sprintf("stopped with exit code %d", seen.ExitCode)},
+		} {
+			if !m.Time.IsZero() {
+				all = append(all, m)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b kube.Moment) int { return a.Time.Compare(b.Time) })
+	return writeMoments(w, all)
+}
+
+func writeMoments(w io.Writer, moments []kube.Moment) error {
+	for _, m := range moments {
+		text := strings.ReplaceAll(strings.TrimSpace(m.Text), "\n", "\n\t")
+		if _, err := fmt.Fprintf(w, "%s  %s  %s\n", m.Time.UTC().Format("2006-01-02T15:04:05.000Z"), m.What, text); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, file), append(data, '\n'), 0o644); err != nil {
-			return err
-		}
 	}
-	return os.WriteFile(filepath.Join(dir, "petri-version.txt"), []byte(version.String()+"\n"), 0o644)
-}
-
-func (m *Manager) exportNode(ctx context.Context, n node.Node, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var errs []error
-	if c, ok := m.provider.(provider.LogCollector); ok {
-		console, err := c.Console(ctx, n, 0)
-		errs = append(errs, err, os.WriteFile(filepath.Join(dir, "serial.log"), console, 0o644))
-		inspect, err := c.Inspect(ctx, n)
-		errs = append(errs, err, os.WriteFile(filepath.Join(dir, "inspect.json"), withoutPasswords(inspect), 0o644))
-	}
-	if isBeside(n) {
-		return errors.Join(errs...) // its console is all that it writes
-	}
-	if n.State != node.Running {
-		return errors.Join(append(errs, fmt.Errorf("node %s is %s: its own logs cannot be read", n.Name, n.State))...)
-	}
-	for _, l := range nodeLogs {
-		errs = append(errs, writeOutput(ctx, n, filepath.Join(dir, l.file), l.args))
-	}
-	return errors.Join(append(errs, exportVarLog(ctx, n, dir))...)
-}
-
-func writeOutput(ctx context.Context, n node.Node, path string, args []string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	err = n.Run(ctx, exec.Cmd{Args: args, Stdout: f})
-	if err != nil {
-		err = fmt.Errorf("node %s: %w", n.Name, err)
-	}
-	return errors.Join(err, f.Close())
-}
-
-// userInfo is the user and password of a URL, as proxies' addresses have them.
-var userInfo = regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^/@\s"]+@`)
-
-// withoutPasswords takes users and passwords out of the URLs in a text.
-func withoutPasswords(text []byte) []byte {
-	return userInfo.ReplaceAll(text, []byte("${1}REDACTED@"))
-}
-
-// exportVarLog unpacks the node's log directory. Links are kept as links: a
-// pod may have made one to any file of the node.
-func exportVarLog(ctx context.Context, n node.Node, dir string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	r, w := io.Pipe()
-	unpacked := make(chan error, 1)
-	go func() {
-		err := untar(r, root)
-		r.CloseWithError(err)
-		unpacked <- err
-	}()
-	// a log that is written while it is read is no error: tar exits with 1
-	err = n.Run(ctx, exec.Cmd{Args: []string{"tar", "--hard-dereference", "--exclude=journal", "-C", "/var/log", "-cf", "-", "."}, Stdout: w})
-	w.Close()
-	if e, ok := errors.AsType[*exec.Error](err); ok && e.Code == 1 {
-		err = nil
-	}
-	return errors.Join(err, <-unpacked)
+	return nil
 }

@@ -317,6 +317,12 @@ func (m *Manager) freeze(ctx context.Context, name string, names []string, verb,
 // where it kept one, else for the named nodes.
 func (m *Manager) conditions(ctx context.Context, name string, names []string) ([]kube.Condition, error) {
 	data, err := m.Config(ctx, name)
+	return usableConditions(name, names, data, err)
+}
+
+// usableConditions are the conditions of a cluster with this configuration, or
+// of one for which the configuration could not be read for this reason.
+func usableConditions(name string, names []string, data []byte, err error) ([]kube.Condition, error) {
 	if errdefs.Is(err, errdefs.ClassNotFound) {
 		return []kube.Condition{kube.NodesReady(names), kube.DNSServing(), kube.DefaultServiceAccount(), kube.DefaultStorageClass()}, nil
 	}

@@ -18,7 +18,11 @@ import (
 // address at which the host reaches it; internal: at which its nodes do.
 func (m *Manager) Kubeconfig(ctx context.Context, name string, internal bool) (kubeconfig.Entry, error) {
 	var none kubeconfig.Entry
-	cp, admin, err := m.admin(ctx, name)
+	nodes, err := m.Nodes(ctx, name)
+	if err != nil {
+		return none, err
+	}
+	cp, admin, err := admin(ctx, name, nodes)
 	if err != nil {
 		return none, err
 	}
@@ -66,22 +70,36 @@ func (m *Manager) ExportKubeconfig(ctx context.Context, name, path string, inter
 // Config returns the configuration that a cluster was made from, from the
 // cluster itself, or from its control plane when the API is down.
 func (m *Manager) Config(ctx context.Context, name string) ([]byte, error) {
-	client, err := m.client(ctx, name)
+	nodes, err := m.Nodes(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	client, err := m.clientOf(ctx, name, nodes)
+	if err != nil {
+		return nil, err
+	}
+	return configOf(ctx, client, name, nodes)
+}
+
+// configOf is the configuration of a cluster whose API and nodes are known.
+func configOf(ctx context.Context, client API, name string, nodes []node.Node) ([]byte, error) {
 	data, err := client.LoadConfig(ctx)
 	if err == nil {
 		return data, nil
 	}
-	cp, cpErr := m.controlPlane(ctx, name)
-	if cpErr != nil {
+	if kept, keptErr := keptConfig(ctx, name, nodes); keptErr == nil {
+		return kept, nil
+	}
+	return nil, err
+}
+
+// keptConfig is the copy of the configuration that control planes have.
+func keptConfig(ctx context.Context, name string, nodes []node.Node) ([]byte, error) {
+	running, err := runningControlPlanes(name, nodes)
+	if err != nil {
 		return nil, err
 	}
-	if data, cpErr = cp.ReadFile(ctx, nodeimage.ConfigPath); cpErr != nil {
-		return nil, err
-	}
-	return data, nil
+	return running[0].ReadFile(ctx, nodeimage.ConfigPath)
 }
 
 // NodeStatus is one node as the engine and the API see it.
@@ -119,6 +137,12 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	return m.statusOf(ctx, name, nodes)
+}
+
+// statusOf is the status of a cluster whose nodes are known.
+func (m *Manager) statusOf(ctx context.Context, name string, nodes []node.Node) (Status, error) {
+	var err error
 	s := Status{Name: name, Provider: m.provider.Name()}
 	if s.Endpoint, err = m.provider.Endpoint(ctx, name); err != nil && !errdefs.Is(err, errdefs.ClassNotFound) {
 		return s, err
@@ -162,7 +186,7 @@ var systemNamespaces = []string{"kube-system", "local-path-storage"}
 
 // fromAPI adds what the API knows, and the conditions that do not hold.
 func (m *Manager) fromAPI(ctx context.Context, s *Status, nodes []node.Node) error {
-	client, err := m.client(ctx, s.Name)
+	client, err := m.clientOf(ctx, s.Name, nodes)
 	if err != nil {
 		return err
 	}
@@ -189,7 +213,7 @@ func (m *Manager) fromAPI(ctx context.Context, s *Status, nodes []node.Node) err
 	}
 	s.Pods = slices.DeleteFunc(s.Pods, func(p kube.Pod) bool { return !slices.Contains(systemNamespaces, p.Namespace) })
 	slices.SortFunc(s.Pods, func(a, b kube.Pod) int { return cmp.Compare(a.Name, b.Name) })
-	conditions, err := m.statusConditions(ctx, s.Name, nodes)
+	conditions, err := m.statusConditions(ctx, client, s.Name, nodes)
 	if err != nil {
 		return err
 	}
@@ -198,18 +222,19 @@ func (m *Manager) fromAPI(ctx context.Context, s *Status, nodes []node.Node) err
 }
 
 // statusConditions is what usable means now, for the nodes that run.
-func (m *Manager) statusConditions(ctx context.Context, name string, nodes []node.Node) ([]kube.Condition, error) {
-	running := slices.DeleteFunc(slices.Clone(nodes), func(n node.Node) bool { return n.State != node.Running })
+func (m *Manager) statusConditions(ctx context.Context, client API, name string, nodes []node.Node) ([]kube.Condition, error) {
+	data, err := configOf(ctx, client, name, nodes)
+	conditions, err := usableConditions(name, kubeNames(nodes), data, err)
 	power, ok := m.provider.(provider.Power)
-	if !ok {
-		return m.conditions(ctx, name, kubeNames(nodes))
+	if !ok || err != nil {
+		return conditions, err
 	}
+	running := slices.DeleteFunc(slices.Clone(nodes), func(n node.Node) bool { return n.State != node.Running })
 	started, err := startTimes(ctx, power, running)
 	if err != nil {
 		return nil, err
 	}
-	conditions, err := m.conditions(ctx, name, kubeNames(nodes))
-	return append(conditions, since(conditions, started)...), err
+	return append(conditions, since(conditions, started)...), nil
 }
 
 // kubeNames are the names of the nodes that run Kubernetes.

@@ -13,8 +13,9 @@ import (
 
 // untar unpacks directories, regular files and links among them below root; the
 // archive is of a node's /var/log, where anybody may have written, so nothing
-// leaves root.
-func untar(r io.Reader, root *os.Root) error {
+// leaves root. A regular file's content is written by file, in a directory that
+// is there.
+func untar(r io.Reader, root *os.Root, file func(r io.Reader, root *os.Root, name string) error) error {
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -29,7 +30,9 @@ func untar(r io.Reader, root *os.Root) error {
 		case tar.TypeDir:
 			err = root.MkdirAll(name, 0o755)
 		case tar.TypeReg:
-			err = unpackFile(tr, root, name)
+			if err = root.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+				err = file(tr, root, name)
+			}
 		case tar.TypeSymlink:
 			err = unpackLink(root, name, h.Linkname)
 		}
@@ -37,18 +40,6 @@ func untar(r io.Reader, root *os.Root) error {
 			return fmt.Errorf("unpack %s: %w", h.Name, err)
 		}
 	}
-}
-
-func unpackFile(r io.Reader, root *os.Root, name string) error {
-	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := root.Create(name)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
 }
 
 // unpackLink makes a link to another log: /var/log/containers holds nothing

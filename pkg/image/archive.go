@@ -159,8 +159,7 @@ func scanPacked(f *os.File, kind compression, visit func(string, *entry, io.Read
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	c, err := scan(r, visit)
-	return c, errors.Join(err, r.Close())
+	return scanUnpacked(r, visit)
 }
 
 // errEnough ends a scan that has seen what it is for.

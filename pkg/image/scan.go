@@ -50,6 +50,17 @@ func scan(r io.Reader, visit func(name string, e *entry, content io.Reader) erro
 	}
 }
 
+// scanUnpacked scans what is unpacked on the way, and closes it: only then is it
+// known that what was packed ends too early.
+func scanUnpacked(r io.ReadCloser, visit func(name string, e *entry, content io.Reader) error) (*catalogue, error) {
+	c, err := scan(r, visit)
+	closeErr := r.Close()
+	if err == nil && closeErr != nil {
+		closeErr = unreadable(closeErr)
+	}
+	return c, errors.Join(err, closeErr)
+}
+
 // entryOf is the entry of a header; nil of what has no content.
 func entryOf(h *tar.Header, name string) (*entry, error) {
 	switch h.Typeflag {

@@ -47,7 +47,7 @@ func (s *stream) Layers(ctx context.Context, want func(Blob) bool, take func(Blo
 	if err != nil {
 		return err
 	}
-	c, err := scan(r, func(name string, e *entry, content io.Reader) error {
+	c, err := scanUnpacked(r, func(name string, e *entry, content io.Reader) error {
 		content, err := e.peek(content)
 		if err != nil || e.document != nil || e.size < minLayer {
 			return err
@@ -68,7 +68,7 @@ func (s *stream) Layers(ctx context.Context, want func(Blob) bool, take func(Blo
 		}
 		return nil
 	})
-	if err = errors.Join(err, r.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	found, err := c.describe(s.want, s.as)

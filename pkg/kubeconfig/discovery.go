@@ -3,6 +3,7 @@ package kubeconfig
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -15,7 +16,7 @@ func Discovery(admin []byte) ([]byte, error) {
 		Clusters []namedCluster `yaml:"clusters"`
 	}
 	if err := yaml.Unmarshal(admin, &file); err != nil {
-		return nil, errors.New("read administrator's kubeconfig: it is not YAML of the right form") // the cause quotes values
+		return nil, fmt.Errorf("read administrator's kubeconfig: %w", notAsWanted(err))
 	}
 	if len(file.Clusters) != 1 || file.Clusters[0].Cluster.Server == "" || file.Clusters[0].Cluster.CA == "" {
 		return nil, fmt.Errorf("read administrator's kubeconfig: want one cluster with server and CA, have %d clusters", len(file.Clusters))
@@ -26,6 +27,17 @@ func Discovery(admin []byte) ([]byte, error) {
 		Kind       string         `yaml:"kind"`
 		Clusters   []namedCluster `yaml:"clusters"`
 	}{"v1", "Config", file.Clusters})
+}
+
+var yamlLine = regexp.MustCompile(`line \d+`)
+
+// notAsWanted says where a file with keys is wrong. What the parser says quotes
+// names and values.
+func notAsWanted(err error) error {
+	if line := yamlLine.FindString(err.Error()); line != "" {
+		return fmt.Errorf("%s: it is not YAML of the right form", line)
+	}
+	return errors.New("it is not YAML of the right form")
 }
 
 type namedCluster struct {

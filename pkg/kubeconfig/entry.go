@@ -2,7 +2,6 @@ package kubeconfig
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -37,10 +36,7 @@ func (e Entry) GoString() string { return e.String() }
 func FromAdmin(admin []byte, name, server string) (Entry, error) {
 	var file adminFile
 	if err := yaml.Unmarshal(admin, &file); err != nil {
-		if _, ok := errors.AsType[*yaml.TypeError](err); ok {
-			err = errors.New("a field has the wrong type") // the cause quotes values
-		}
-		return Entry{}, fmt.Errorf("read administrator's kubeconfig: %w", err)
+		return Entry{}, fmt.Errorf("read administrator's kubeconfig: %w", notAsWanted(err))
 	}
 	if len(file.Clusters) != 1 || len(file.Users) != 1 {
 		return Entry{}, fmt.Errorf("read administrator's kubeconfig: want one cluster and one user, have %d and %d",

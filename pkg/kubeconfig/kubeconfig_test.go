@@ -61,6 +61,30 @@ func TestMergeThroughLink(t *testing.T) {
 	nothingElse(t, link)
 }
 
+// TestLinkToNothing has a link whose target is still to come, as dotfile
+// managers make them.
+func TestLinkToNothing(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "later", "real"), filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join("later", "real"), link); err != nil {
+		t.Fatal(err)
+	}
+	merge(t, link, dev)
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link is gone (%v)", err)
+	}
+	mustParse(t, []byte(read(t, target)))
+	nothingElse(t, link)
+	nothingElse(t, target)
+
+	loop := filepath.Join(dir, "loop")
+	if err := os.Symlink("loop", loop); err != nil {
+		t.Fatal(err)
+	}
+	isUnusable(t, Probe(t.Context(), loop), "loop")
+	isUnusable(t, Merge(t.Context(), loop, dev), "loop")
+}
+
 // TestUnusable holds that what cannot be used is said to be so by Probe and by
 // Merge alike, with a hint, and is left as it was.
 func TestUnusable(t *testing.T) {
@@ -277,7 +301,8 @@ const (
 )
 
 // TestManyProcesses runs this test binary many times over; each process merges
-// one entry.
+// one entry and removes another one. Nothing is lost, and what is nobody's stays
+// as it was, byte for byte.
 func TestManyProcesses(t *testing.T) {
 	if path := os.Getenv(childPath); path != "" {
 		var i int
@@ -285,28 +310,82 @@ func TestManyProcesses(t *testing.T) {
 			t.Fatal(err)
 		}
 		merge(t, path, numbered(i))
+		if _, err := Remove(t.Context(), []string{path}, outdated(i).Name); err != nil {
+			t.Fatal(err)
+		}
 		return
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "config")
 	seed(t, path, commented)
+	for i := range many {
+		merge(t, path, outdated(i))
+	}
 	var wg sync.WaitGroup
 	for i := range many {
 		wg.Go(func() {
-			err := exec.Host{}.Run(t.Context(), exec.Cmd{
-				Args: []string{self, "-test.run=^TestManyProcesses$"},
-				Env:  []string{childPath + "=" + path, fmt.Sprintf("%s=%d", childName, i)},
-			})
-			if err != nil {
+			if err := child(t.Context(), "TestManyProcesses", childPath+"="+path, fmt.Sprintf("%s=%d", childName, i)); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
 	hasAll(t, path)
+	if strings.Contains(read(t, path), "petri-outdated") {
+		t.Error("an entry that was removed is there")
+	}
+	for i := range many {
+		if _, err := Remove(t.Context(), []string{path}, numbered(i).Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds(t, path, strings.Replace(commented, `current-context:    "work"`, `current-context: ""`, 1)+"\n")
+}
+
+// child runs one test of this binary in a process of its own.
+func child(ctx context.Context, test string, env ...string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return exec.Host{}.Run(ctx, exec.Cmd{Args: []string{self, "-test.run=^" + test + "$"}, Env: env})
+}
+
+func outdated(i int) Entry {
+	e := dev
+	e.Name = fmt.Sprintf("petri-outdated-%d", i)
+	return e
+}
+
+// TestHolderKilled kills a process that holds both locks. Nobody waits for the
+// kernel's; client-go's is abandoned once it is old.
+func TestHolderKilled(t *testing.T) {
+	if path := os.Getenv(childPath); path != "" {
+		if _, err := lock(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour) // until it is killed
+	}
+	path := filepath.Join(t.TempDir(), "config")
+	seed(t, path, work)
+	ctx, kill := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- child(ctx, "TestHolderKilled", childPath+"="+path) }()
+	for begin := time.Now(); ; time.Sleep(pollTime) {
+		if _, err := os.Stat(path + ".lock"); err == nil {
+			break
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatal("the child took no lock")
+		}
+	}
+	kill()
+	<-ended
+	old := time.Now().Add(-staleAge - time.Second)
+	if err := os.Chtimes(path+".lock", old, old); err != nil {
+		t.Fatal(err)
+	}
+	merge(t, path, dev)
+	nothingElse(t, path)
 }
 
 func TestMergeCancelled(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/progress"
 )
@@ -255,11 +256,25 @@ type ImageFiles interface {
 	ReadImageFiles(ctx context.Context, ref string, paths []string, take func(path string, archive io.Reader) error) error
 }
 
-// LogCollector is the ability to give a node's console log.
+// LogCollector is the ability to tell what became of a node, running or not.
+// All container providers have it.
 type LogCollector interface {
-	// Console returns the last lines of what the node wrote to its console;
-	// all of them when lines is 0.
-	Console(ctx context.Context, n node.Node, lines int) ([]byte, error)
-	// Inspect returns the engine's description of the node as JSON.
-	Inspect(ctx context.Context, n node.Node) ([]byte, error)
+	// Console writes the last lines of what the node wrote to its console to
+	// w; all of them when lines is 0.
+	Console(ctx context.Context, n node.Node, lines int, w io.Writer) error
+	// Inspect returns what the engine knows of the node.
+	Inspect(ctx context.Context, n node.Node) (Inspection, error)
+	// Remains is a place that has what a node left below /var when it stopped,
+	// to be read, and the programs of its image. Call release once.
+	Remains(ctx context.Context, n node.Node) (place exec.Runner, release func() error, err error)
+}
+
+// Inspection is what an engine knows of a node.
+type Inspection struct {
+	Raw []byte // its own description, as JSON
+	// Started and Finished are when the node last did so; zero: never.
+	Started, Finished time.Time
+	ExitCode          int
+	OutOfMemory       bool   // it was ended because it took too much memory
+	Error             string // why it could not be started
 }

@@ -3,7 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
-	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -45,9 +45,17 @@ func (a *App) runExportKubeconfig(ctx context.Context, o *exportKubeconfigOption
 func (a *App) exportLogs() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
-		Use:   "logs [DIR]",
-		Short: "Write the logs of all nodes below a directory, and print its path",
-		Args:  oneArg,
+		Use:   "logs [DIR|FILE.tar.zst]",
+		Short: "Write all that is known of a cluster to a directory or a file, and print its path",
+		Long: `Write the logs of all nodes, the objects and events of the cluster, its
+configuration, and a page that says what is wrong (summary.html) to a directory,
+or to one file whose name ends in .tar.zst. Without an argument it makes a
+directory for temporary files. Nodes that have stopped and clusters that never
+came up are exported too.
+
+Keys, tokens, passwords and the values of Secrets are taken out. What cannot be
+had is named, and the exit code is 1 then; the rest is there all the same.`,
+		Args: oneArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runExportLogs(cmd.Context(), name, args)
 		},
@@ -62,19 +70,13 @@ func (a *App) runExportLogs(ctx context.Context, name string, args []string) err
 		return err
 	}
 	defer printer.Close()
-	if _, err := manager.Nodes(ctx, name); err != nil {
-		return err // before a directory is made for nothing
-	}
-	var dir string
-	if len(args) > 0 {
-		dir = args[0]
-	} else if dir, err = os.MkdirTemp("", "petri-logs-"+name+"-"); err != nil {
+	path, err := manager.ExportLogs(ctx, name, strings.Join(args, ""))
+	if path == "" {
 		return err
 	}
 	if a.kind {
 		fmt.Fprintf(a.Err, "Exporting logs for cluster %q to:\n", name)
 	}
-	err = manager.ExportLogs(ctx, name, dir)
-	fmt.Fprintln(a.Out, dir)
+	fmt.Fprintln(a.Out, path)
 	return err
 }

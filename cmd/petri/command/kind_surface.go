@@ -55,7 +55,7 @@ var kindCommands = []KindItem{
 	same("command", "get nodes", "TestKindScripts", "TestAsKind", "TestScripts"),
 	same("command", "get kubeconfig", "TestAsKind", "TestScripts"),
 	better("command", "export kubeconfig", "comments and order of the file stay as they are; the lock is waited for", "TestAsKind", "TestScripts"),
-	better("command", "export logs", "also what the cluster says of itself (status.json) and what doctor finds (doctor.json); passwords of proxies are taken out", "TestKindScripts", "TestAsKind"),
+	better("command", "export logs", "also objects, events, what doctor finds (doctor.json) and a page that says what is wrong (summary.html); one file (.tar.zst) if you like; stopped nodes too; keys, tokens and passwords are taken out", "TestKindScripts", "TestAsKind", "TestExportLogs"),
 	better("command", "load docker-image", "only the layers that a node lacks are sent; when a node fails, the others have the image", "TestScripts", "TestLoadImage"),
 	better("command", "load image-archive", "also OCI layouts, packed by gzip or zstd, as directories and on standard input; what a node has is not sent", "TestScripts", "TestLoadImage"),
 	better("command", "build node-image", "a version is built from its Go module, without a download site; two builds give the same image", "TestSourceTree", "TestServerArchive", "TestImageIsReproducible"),

@@ -2,7 +2,9 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -42,6 +44,7 @@ type API struct {
 	etcd           []string // names of the members
 	redirected     string
 	ailing         map[string]int
+	troubles       []kube.Trouble
 }
 
 // begin is what every method does first. It returns with the world locked,
@@ -250,6 +253,43 @@ func (a *API) Pods(ctx context.Context, _ string) ([]kube.Pod, error) {
 		{Namespace: "default", Name: "mine", Phase: "Running"},
 		{Namespace: "kube-system", Name: "coredns-1", Phase: "Running", Node: a.registered[0], Ready: 1, Containers: 1},
 	}, nil
+}
+
+// Observe is what Trouble said.
+func (a *API) Observe(ctx context.Context) (kube.Observation, error) {
+	defer a.end()
+	if err := a.begin(ctx, "Observe", ""); err != nil {
+		return kube.Observation{}, err
+	}
+	return kube.Observation{
+		Troubles: slices.Clone(a.troubles),
+		Moments:  []kube.Moment{{Time: lately, What: "Pod kube-system/coredns-1", Text: "created"}},
+	}, nil
+}
+
+// Trouble makes something be wrong.
+func (a *API) Trouble(t kube.Trouble) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.troubles = append(a.troubles, t)
+}
+
+// Secret is the value of the one Secret that every API has.
+const Secret = "correct-horse"
+
+// Dump writes one object, and tells Secret.
+func (a *API) Dump(ctx context.Context, open func(resource string) (io.WriteCloser, error), secret func(value string)) error {
+	defer a.end()
+	if err := a.begin(ctx, "Dump", ""); err != nil {
+		return err
+	}
+	secret(Secret)
+	w, err := open("deployments.apps")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, "---\nkind: Deployment\n")
+	return errors.Join(err, w.Close())
 }
 
 // lately is when everything in a cluster was last heard of: after any node was

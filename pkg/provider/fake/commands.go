@@ -122,8 +122,9 @@ func (p *Provider) Runs(nodeName string) bool {
 
 // runner runs commands in one node.
 type runner struct {
-	p    *Provider
-	name string
+	p       *Provider
+	name    string
+	remains bool // the node need not run
 }
 
 // Run implements exec.Runner.
@@ -189,7 +190,7 @@ func (r *runner) begin(ctx context.Context, cmd exec.Cmd) (node.Node, Handler, f
 		return node.Node{}, nil, f, err
 	}
 	m, ok := p.machines[r.name]
-	if !ok || m.node.State != node.Running {
+	if !ok || m.node.State != node.Running && !r.remains {
 		return node.Node{}, nil, f, &exec.Error{Args: cmd.Args, Code: -1, Err: fmt.Errorf("node %s is not running", r.name)}
 	}
 	p.commands = append(p.commands, Command{Node: r.name, Args: slices.Clone(cmd.Args)})

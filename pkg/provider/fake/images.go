@@ -12,8 +12,10 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/progress"
 	"github.com/petri-cluster/petri/pkg/provider"
@@ -258,7 +260,7 @@ func (p *Provider) OpenImage(ctx context.Context, id string) (provider.StoredIma
 }
 
 // Console implements provider.LogCollector.
-func (p *Provider) Console(ctx context.Context, n node.Node, lines int) ([]byte, error) {
+func (p *Provider) Console(ctx context.Context, n node.Node, lines int, w io.Writer) error {
 	var out []string
 	err := p.call(ctx, "logs "+n.Name, func() error {
 		m, ok := p.machines[n.Name]
@@ -272,24 +274,44 @@ func (p *Provider) Console(ctx context.Context, n node.Node, lines int) ([]byte,
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return []byte(strings.Join(out, "\n") + "\n"), nil
+	_, err = io.WriteString(w, strings.Join(out, "\n")+"\n")
+	return err
 }
 
 // Inspect implements provider.LogCollector.
-func (p *Provider) Inspect(ctx context.Context, n node.Node) ([]byte, error) {
-	var data []byte
+func (p *Provider) Inspect(ctx context.Context, n node.Node) (provider.Inspection, error) {
+	var i provider.Inspection
 	err := p.call(ctx, "inspect "+n.Name, func() error {
 		m, ok := p.machines[n.Name]
 		if !ok {
 			return noNode(n.Name)
 		}
+		i.Started = m.node.Created
+		if m.node.State == node.Stopped {
+			i.Finished, i.ExitCode = m.node.Created.Add(time.Minute), 137
+		}
 		var err error
-		data, err = json.Marshal(map[string]any{"Name": m.node.Name, "Image": m.node.Image, "State": m.node.State})
+		i.Raw, err = json.Marshal(map[string]any{"Name": m.node.Name, "Image": m.node.Image, "State": m.node.State, "Env": m.env})
 		return err
 	})
-	return data, err
+	return i, err
+}
+
+// Remains implements provider.LogCollector.
+func (p *Provider) Remains(ctx context.Context, n node.Node) (exec.Runner, func() error, error) {
+	err := p.call(ctx, "remains of "+n.Name, func() error {
+		if _, ok := p.machines[n.Name]; !ok {
+			return noNode(n.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	release := func() error { return p.call(ctx, "forget remains of "+n.Name, func() error { return nil }) }
+	return &runner{p: p, name: n.Name, remains: true}, release, nil
 }
 
 func noNode(name string) error {

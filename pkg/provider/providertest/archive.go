@@ -28,7 +28,7 @@ const testnode = "github.com/petri-cluster/petri/pkg/provider/providertest/testd
 
 // commands are the names that the program in the image goes by.
 var commands = []string{
-	"cat", "cp", "echo", "false", "hostname", "init", "ls", "printenv", "stat", "true",
+	"cat", "cp", "echo", "false", "hostname", "init", "ls", "printenv", "sleep", "stat", "true",
 }
 
 // Archive builds the tiny image under the given reference and returns it in

@@ -60,6 +60,7 @@ func Run(t *testing.T, factory func(t *testing.T) Subject) {
 		{"ExecCancelled", testExecCancelled},
 		{"ExecConcurrent", testExecConcurrent},
 		{"Console", testConsole},
+		{"Remains", testRemains},
 		{"Image", testImage},
 		{"ImageSource", testImageSource},
 		{"Power", testPower},
@@ -551,15 +552,54 @@ func testConsole(t *testing.T, s Subject) {
 	if err := exec.Run(t.Context(), n, "true"); err != nil {
 		t.Fatal(err)
 	}
-	console, err := logs.Console(t.Context(), n, 0)
-	if err != nil || !bytes.Contains(console, []byte("Multi-User System")) {
-		t.Errorf("console %q, %v; want the boot line", console, err)
+	var console, last bytes.Buffer
+	if err := logs.Console(t.Context(), n, 0, &console); err != nil || !bytes.Contains(console.Bytes(), []byte("Multi-User System")) {
+		t.Errorf("console %q, %v; want the boot line", console.Bytes(), err)
 	}
-	if last, err := logs.Console(t.Context(), n, 1); err != nil || bytes.Count(last, []byte("\n")) > 1 {
-		t.Errorf("last line of the console: %q, %v", last, err)
+	if err := logs.Console(t.Context(), n, 1, &last); err != nil || bytes.Count(last.Bytes(), []byte("\n")) > 1 {
+		t.Errorf("last line of the console: %q, %v", last.Bytes(), err)
 	}
-	if inspected, err := logs.Inspect(t.Context(), n); err != nil || !bytes.Contains(inspected, []byte(n.Name)) {
-		t.Errorf("inspect: %q, %v", inspected, err)
+	inspected, err := logs.Inspect(t.Context(), n)
+	if err != nil || !bytes.Contains(inspected.Raw, []byte(n.Name)) || inspected.Started.IsZero() {
+		t.Errorf("inspect: %+v, %v", inspected, err)
+	}
+}
+
+func testRemains(t *testing.T, s Subject) {
+	logs, ok := s.Provider.(provider.LogCollector)
+	if !ok {
+		t.Skip("the provider collects no logs")
+	}
+	power, ok := s.Provider.(provider.Power)
+	if !ok {
+		t.Skip("the provider does not stop nodes")
+	}
+	spec := newSpec(s, 0)
+	n := create(t, s, spec)[0]
+	if err := n.WriteFile(t.Context(), "/var/lib/kept", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := power.Stop(t.Context(), n, stopLimit); err != nil {
+		t.Fatal(err)
+	}
+	inspected, err := logs.Inspect(t.Context(), n)
+	if err != nil || inspected.Finished.Before(inspected.Started) || inspected.OutOfMemory {
+		t.Errorf("inspect a stopped node: %+v, %v", inspected, err)
+	}
+	place, release, err := logs.Remains(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectOutput(t, node.Node{Runner: place, Name: n.Name}, "kept", "cat", "/var/lib/kept")
+	listed, err := s.Provider.Nodes(t.Context(), spec.Cluster)
+	if err != nil || len(listed) != 1 || listed[0].State != node.Stopped {
+		t.Errorf("while remains are looked at the nodes are %v, %v", listed, err)
+	}
+	if err := release(); err != nil {
+		t.Errorf("release: %v", err)
+	}
+	if _, _, err := logs.Remains(t.Context(), node.Node{Name: n.Name + "-none", Image: n.Image}); err == nil {
+		t.Error("remains of no node: no error")
 	}
 }
 

@@ -37,6 +37,10 @@ func run(name string, args []string) error {
 		return boot(os.Getenv("TESTNODE"))
 	case "true":
 		return nil
+	case "sleep":
+		duration, err := time.ParseDuration(args[0] + "s")
+		time.Sleep(duration)
+		return err
 	case "false":
 		os.Exit(1)
 	case "echo":
