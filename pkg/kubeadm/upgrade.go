@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,10 @@ func Upgrade(in UpgradeInput) ([]byte, error) {
 		"kubernetesVersion": in.Version,
 		// a version between releases is what was asked for
 		"allowExperimentalUpgrades": v.PreRelease() != "",
-		"ignorePreflightErrors":     in.IgnorePreflight,
+		// A job of kubeadm's must end in 60 s, which cannot be changed. When the
+		// API was away before, as it is when an upgrade has failed, the
+		// controllers and the scheduler may ask it again only after that.
+		"ignorePreflightErrors": append(slices.Clone(in.IgnorePreflight), "CreateJob"),
 	}
 	apply := maps.Clone(plan)
 	node := object{"ignorePreflightErrors": in.IgnorePreflight}

@@ -17,6 +17,7 @@ apply:
   allowExperimentalUpgrades: true
   ignorePreflightErrors:
   - Swap
+  - CreateJob
   kubernetesVersion: v1.36.4-1+0123456789abcd
   patches:
     directory: /petri/patches
@@ -30,6 +31,7 @@ plan:
   allowExperimentalUpgrades: true
   ignorePreflightErrors:
   - Swap
+  - CreateJob
   kubernetesVersion: v1.36.4-1+0123456789abcd
 timeouts:
   upgradeManifests: 1m30s
