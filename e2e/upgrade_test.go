@@ -127,7 +127,7 @@ func (u *upgrading) isAll(t *testing.T, version string) {
 // start, and the old one comes back.
 func (u *upgrading) failure(t *testing.T) {
 	good := u.must(t, "-n", "kube-system", "get", "configmap", "kubeadm-config", "-o", "json")
-	bad := strings.Replace(good, "shutdown-watch-termination-grace-period", "no-such-flag", 1)
+	bad := strings.Replace(good, `apiServer:\n`, `apiServer:\n  extraArgs:\n  - name: no-such-flag\n    value: x\n`, 1)
 	if r := u.kubectl(t.Context(), t, bad, "replace", "-f", "-"); r.code != 0 || bad == good {
 		t.Fatalf("replace: %s\n%s", r.stderr, bad)
 	}

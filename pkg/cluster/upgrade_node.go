@@ -255,7 +255,7 @@ func lastLines(text string, count int) string {
 const takeBackTimeout = 3 * time.Minute
 
 // takeBack puts back what kubeadm has not put back itself, and waits until the
-// API serves.
+// API serves and everybody uses it.
 func (u *upgrade) takeBack(ctx context.Context, n node.Node) error {
 	task := progress.Start(u.reporter, "undo", "Taking "+n.Name+" back", "")
 	err := script(ctx, n, restoreManifests, nil, u.plan.To)
@@ -263,6 +263,9 @@ func (u *upgrade) takeBack(ctx context.Context, n node.Node) error {
 		serving, cancel := context.WithTimeoutCause(ctx, max(u.opts.Wait, takeBackTimeout), errUpgraded)
 		defer cancel()
 		err = u.api.WaitServing(serving)
+	}
+	if err == nil {
+		err = script(ctx, n, restartControllers, nil, u.plan.To)
 	}
 	return task.Done(err)
 }

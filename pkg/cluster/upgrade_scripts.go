@@ -74,6 +74,15 @@ done
 rm -rf "$before"
 `}
 
+// restartControllers starts those anew who had lost the API: they ask it again
+// ever more seldom, at last after a minute, and may take nodes for dead that they
+// did not hear of.
+var restartControllers = nodeScript{"start the controllers anew", scriptNames + `
+for name in kube-controller-manager kube-scheduler; do
+  for id in $(crictl ps --quiet --name "^$name\$"); do crictl stop --timeout 5 "$id"; done
+done
+`}
+
 // switchPrograms makes the programs of a version those of the node.
 var switchPrograms = nodeScript{"exchange the kubelet", scriptNames + `
 for p in kubeadm kubectl kubelet; do

@@ -23,14 +23,14 @@ const (
 func clusterConfiguration(in Input) object {
 	c := in.Cluster
 	gates := featureGateArgs(c)
-	apiServerArgs := append(slices.Clone(gates),
-		// else a server that is told to end waits for those who watch, until it
-		// is killed after 30 s; told so, they ask another one, or the next
-		argument("shutdown-watch-termination-grace-period", "1s"))
+	apiServer := object{certSANs: names(in), "extraEnvs": smallHeap()}
+	apiServerArgs := slices.Clone(gates)
 	if len(c.RuntimeConfig) > 0 {
 		apiServerArgs = append(apiServerArgs, argument("runtime-config", joined(c.RuntimeConfig)))
 	}
-	apiServer := object{certSANs: names(in), "extraArgs": apiServerArgs, "extraEnvs": smallHeap()}
+	if len(apiServerArgs) > 0 {
+		apiServer["extraArgs"] = apiServerArgs
+	}
 	manager := append(slices.Clone(gates),
 		// its own start is throttled by the default limits of 20 and 30: the
 		// controllers of a new cluster wait in one queue

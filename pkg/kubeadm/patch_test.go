@@ -47,11 +47,8 @@ func arguments(pairs ...string) []any {
 	return out
 }
 
-// petri's own arguments of an API server, and of a lone controller-manager.
-var (
-	serverArgs  = []string{"shutdown-watch-termination-grace-period", "1s"}
-	managerArgs = []string{"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false"}
-)
+// petri's own arguments of a lone controller-manager.
+var managerArgs = []string{"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false"}
 
 func TestMergePatchesOfArguments(t *testing.T) {
 	path := []string{"controllerManager", extraArgs}
@@ -91,7 +88,7 @@ func TestMergePatchesOfWhatIsNotThere(t *testing.T) {
 		"kind: ClusterConfiguration\napiServer: {extraArgs: {v: '3'}, certSANs: [localhost, shop.test]}\netcd: {local: {serverCertSANs: [x], extraArgs: {v: '1'}}}\nscheduler: {extraArgs: {leader-elect: null}}\n",
 	}
 	d := documentsOf(t, c)["ClusterConfiguration"]
-	if diff := cmp.Diff(arguments(append(serverArgs, "v", "3")...), at(d, "apiServer", extraArgs)); diff != "" {
+	if diff := cmp.Diff(arguments("v", "3"), at(d, "apiServer", extraArgs)); diff != "" {
 		t.Errorf("the API server's (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]any{"localhost", "127.0.0.1", "dev-control-plane", "192.168.1.10", "shop.test"}, at(d, "apiServer", certSANs)); diff != "" {
@@ -130,12 +127,12 @@ func TestJSONPatchesOfArguments(t *testing.T) {
 		version, patch string
 		manager, api   []any
 	}{
-		"in a list":           {"v1beta4", "[{op: add, path: /controllerManager/extraArgs/-, value: {name: v, value: '2'}}, {op: remove, path: /controllerManager/extraArgs/0}]", arguments("kube-api-burst", "500", "leader-elect", "false", "v", "2"), arguments(serverArgs...)},
-		"in a list, first":    {"v1beta4", "[{op: add, path: /apiServer/extraArgs/0, value: {name: v, value: '2'}}]", arguments(managerArgs...), arguments(append([]string{"v", "2"}, serverArgs...)...)},
-		"by name":             {"v1beta3", "[{op: add, path: /apiServer/extraArgs/v, value: 2}]", arguments("kube-api-burst", "500", "kube-api-qps", "500", "leader-elect", "false"), arguments(append(serverArgs, "v", "2")...)},
-		"by name, no version": {"", "[{op: replace, path: /controllerManager/extraArgs/kube-api-qps, value: '1'}]", arguments("kube-api-burst", "500", "kube-api-qps", "1", "leader-elect", "false"), arguments(serverArgs...)},
-		"whole, as an object": {"", "[{op: replace, path: /controllerManager/extraArgs, value: {v: '2'}}]", arguments("v", "2"), arguments(serverArgs...)},
-		"of nothing":          {"v1beta4", "[{op: add, path: /certificatesDir, value: /pki}]", arguments(managerArgs...), arguments(serverArgs...)},
+		"in a list":               {"v1beta4", "[{op: add, path: /controllerManager/extraArgs/-, value: {name: v, value: '2'}}, {op: remove, path: /controllerManager/extraArgs/0}]", arguments("kube-api-burst", "500", "leader-elect", "false", "v", "2"), nil},
+		"in a list that is empty": {"v1beta4", "[{op: add, path: /apiServer/extraArgs/0, value: {name: v, value: '2'}}]", arguments(managerArgs...), arguments("v", "2")},
+		"by name":                 {"v1beta3", "[{op: add, path: /apiServer/extraArgs/v, value: 2}]", arguments("kube-api-burst", "500", "kube-api-qps", "500", "leader-elect", "false"), arguments("v", "2")},
+		"by name, no version":     {"", "[{op: replace, path: /controllerManager/extraArgs/kube-api-qps, value: '1'}]", arguments("kube-api-burst", "500", "kube-api-qps", "1", "leader-elect", "false"), nil},
+		"whole, as an object":     {"", "[{op: replace, path: /controllerManager/extraArgs, value: {v: '2'}}]", arguments("v", "2"), nil},
+		"of nothing":              {"v1beta4", "[{op: add, path: /certificatesDir, value: /pki}]", arguments(managerArgs...), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := cluster(0)
