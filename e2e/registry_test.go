@@ -152,6 +152,7 @@ registries:
 	r.mustPetri(t, withImage([]string{"create", "cluster", "--name", r.name, "--config", config, "--registry", "e2e"})...)
 
 	t.Run("pull", func(t *testing.T) { checkPulls(t, r, cache) })
+	t.Run("load", func(t *testing.T) { checkLoadFromRegistry(t, r) })
 	t.Run("passwords", func(t *testing.T) { checkPasswords(t, r) })
 	t.Run("connect", func(t *testing.T) { checkConnect(t, r) })
 	t.Run("wrong use", func(t *testing.T) { checkWrongRegistries(t, r) })
@@ -179,6 +180,20 @@ func checkPulls(t *testing.T, r *registryTest, cache string) {
 	r.runs(t, first, r.at+"/cached:1")
 	if tags := answer(t, "http://"+cache+"/v2/cached/manifests/1"); !strings.Contains(tags, "layers") {
 		t.Errorf("the cache has %q", tags)
+	}
+}
+
+// checkLoadFromRegistry loads an image that the host reads from the registry.
+func checkLoadFromRegistry(t *testing.T, r *registryTest) {
+	name := r.push + "/loaded:1"
+	r.pushed(t, name, "loaded")
+	r.mustPetri(t, "load", "image", "--from-registry", name, "--name", r.name)
+	if list := r.mustPetri(t, "get", "images", "--name", r.name); !strings.Contains(list, r.push+"/loaded") {
+		t.Errorf("the nodes have\n%s", list)
+	}
+	r.runs(t, r.name+"-control-plane", name)
+	if got := r.petri(t.Context(), "load", "image", "--from-registry", r.push+"/none:1", "--name", r.name); got.code == 0 || !strings.Contains(got.stderr, "none:1") {
+		t.Errorf("an image that is not there: exit code %d\n%s", got.code, got.stderr)
 	}
 }
 
