@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -123,7 +122,11 @@ var licence = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.-].
 // module without one may not be given away, and is an error.
 func licencesOf(ctx context.Context, m materials) ([]byte, error) {
 	var out bytes.Buffer
-	if err := appendLicences(&out, "the Go standard library", m.toolchain, runtime.GOROOT()); err != nil {
+	root, err := exec.Output(ctx, exec.Host{}, "go", "env", "GOROOT")
+	if err != nil {
+		return nil, err
+	}
+	if err := appendLicences(&out, "the Go standard library", m.toolchain, strings.TrimSpace(string(root))); err != nil {
 		return nil, err
 	}
 	for _, module := range m.modules {

@@ -90,7 +90,7 @@ func (e *export) stored(ctx context.Context) {
 			return
 		}
 		if err := e.storedOn(ctx, n); err != nil {
-			e.missing(described(n), fmt.Errorf("Secrets could not be read, and may be in this export: %w", err))
+			e.missing(described(n), fmt.Errorf("its Secrets could not be read, and may be in this export: %w", err))
 		}
 	})
 }
