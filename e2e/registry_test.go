@@ -260,6 +260,9 @@ func checkConnect(t *testing.T, r *registryTest) {
 	if got := r.kubectl(t.Context(), t, "", "-n", "kube-public", "get", "configmap", "local-registry-hosting"); got.code == 0 {
 		t.Error("the cluster still says where the registry is")
 	}
+	if known := docker(t, "exec", r.name+"-control-plane", "ls", "/etc/containerd/certs.d"); strings.Contains(known, r.push) || !strings.Contains(known, r.at) {
+		t.Errorf("the node knows\n%s", known)
+	}
 	r.mustPetri(t, "connect", "registry", "e2e", "--name", r.name)
 	r.mustPetri(t, "create", "node", "--name", r.name)
 	r.pushed(t, r.push+"/app:2", "2")

@@ -99,11 +99,7 @@ func (s *Server) tagged(w http.ResponseWriter, r *http.Request, name, tag string
 	if err != nil {
 		return err
 	}
-	found, err := s.engine.Image(r.Context(), full)
-	if err != nil {
-		return err
-	}
-	k, err := s.keep(r.Context(), full, found.ID)
+	k, err := s.keep(r.Context(), full)
 	if err != nil {
 		return err
 	}
@@ -164,27 +160,49 @@ func (s *Server) with(d digest.Digest) *kept {
 	return nil
 }
 
-// keep makes sure that an image is kept.
-func (s *Server) keep(ctx context.Context, name, id string) (*kept, error) {
+// keep makes sure that what the engine has under a name is kept. An engine gives
+// images away by name: one that gets the name of another meanwhile is begun with
+// anew.
+func (s *Server) keep(ctx context.Context, name string) (*kept, error) {
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	found, err := s.engine.Image(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if k := s.known(found.ID); k != nil {
+			return k, nil
+		}
+		k, err := s.save(ctx, name)
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(k.dir))
+		}
+		before := found.ID
+		if found, err = s.engine.Image(ctx, name); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(k.dir))
+		}
+		if found.ID == before {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.kept[before] = k
+			return k, nil
+		}
+		if err := os.RemoveAll(k.dir); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// known is the kept image of an ID, which counts as a use; nil: there is none.
+func (s *Server) known(id string) *kept {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	k := s.kept[id]
 	if k != nil {
 		k.used = time.Now()
 	}
-	s.mu.Unlock()
-	if k != nil {
-		return k, nil
-	}
-	k, err := s.save(ctx, name)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(k.dir))
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept[id] = k
-	return k, nil
+	return k
 }
 
 // save writes the layers of an image into a directory of its own, which it

@@ -1,6 +1,7 @@
 package imageserver
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -21,18 +22,32 @@ import (
 
 const app = "docker.io/library/app:1"
 
+// engine is one that does something else before it gives an image away.
+type engine struct {
+	*fake.Provider
+	meanwhile func()
+}
+
+func (e *engine) SaveImage(ctx context.Context, ref, platform string) (io.ReadCloser, error) {
+	if do := e.meanwhile; do != nil {
+		e.meanwhile = nil
+		do()
+	}
+	return e.Provider.SaveImage(ctx, ref, platform)
+}
+
 // scene is a server for an engine with an image, and the directory it writes to.
 type scene struct {
-	*fake.Provider
+	*engine
 	*Server
 	url, dir string
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{Provider: fake.New(), dir: t.TempDir()}
+	s := &scene{engine: &engine{Provider: fake.New()}, dir: t.TempDir()}
 	s.add("first")
-	s.Server = New(s.Provider, "amd64", s.dir, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s.Server = New(s.engine, "amd64", s.dir, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	server := httptest.NewServer(s.Server)
 	t.Cleanup(server.Close)
 	s.url = server.URL
@@ -164,6 +179,24 @@ func TestEngineFails(t *testing.T) {
 		if got := s.do(t, "GET", path); got.StatusCode != http.StatusOK {
 			t.Errorf("after call %d: %s", n, got.Status)
 		}
+	}
+}
+
+// An image that is built while the one before is read is not taken for that one.
+func TestBuiltMeanwhile(t *testing.T) {
+	s := newScene(t)
+	const path = "/v2/library/app/manifests/1?ns=docker.io"
+	s.add("second")
+	want := s.do(t, "GET", path).Header.Get("Docker-Content-Digest")
+	s.forget(time.Now().Add(time.Minute))
+	s.add("first")
+	s.meanwhile = func() { s.add("second") }
+	if got := s.do(t, "GET", path); got.StatusCode != http.StatusOK || got.Header.Get("Docker-Content-Digest") != want {
+		t.Errorf("got %s, want %s", got.Header.Get("Docker-Content-Digest"), want)
+	}
+	s.add("first")
+	if got := s.do(t, "GET", path).Header.Get("Docker-Content-Digest"); got == want {
+		t.Error("the first one is the second")
 	}
 }
 

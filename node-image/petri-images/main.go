@@ -36,6 +36,8 @@ const (
 	idle = 5 * time.Minute
 	// headerLimit bounds the waiting for a request that somebody began.
 	headerLimit = 10 * time.Second
+	// dir is where images are kept meanwhile.
+	dir = "/var/tmp/petri-images"
 	// bootLine tells the host that the container is up. Nothing boots in it: see
 	// nodeimage.BootLine.
 	bootLine = "Reached target image server, in place of Multi-User System."
@@ -46,11 +48,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("/var/tmp", "petri-images-")
-	if err != nil {
+	// one that was killed, with its machine perhaps, has left what it kept
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
 	images := imageserver.New(engine, runtime.GOARCH, dir, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	server := &http.Server{Addr: ":" + strconv.Itoa(nodeimage.ImageServerPort), Handler: images, ReadHeaderTimeout: headerLimit}
 	context.AfterFunc(ctx, func() { server.Close() })

@@ -65,7 +65,7 @@ func findRegistries(ctx context.Context, env *Env, _ *progress.Task) (err error)
 func RegistrySetup(c *config.Cluster, local []registry.Local, ca map[string][]byte) registry.Setup {
 	setup := registry.Setup{Registries: c.Registries, Local: local, CA: ca}
 	if c.ShareEngine {
-		setup.ImageServer = "http://" + net.JoinHostPort(imageServerName(c), strconv.Itoa(nodeimage.ImageServerPort))
+		setup.ImageServer = "http://" + net.JoinHostPort(ImageServerName(c.Name), strconv.Itoa(nodeimage.ImageServerPort))
 	}
 	return setup
 }
@@ -91,8 +91,7 @@ func LocalRegistries(ctx context.Context, p provider.Provider, names []string) (
 				WithHint("make it: petri create registry %s", name)
 			continue
 		}
-		endpoint := "http://" + net.JoinHostPort(provider.RegistryHost(name), strconv.Itoa(provider.RegistryPort))
-		local = append(local, registry.Local{Port: all[i].Port, Endpoint: endpoint, Upstream: all[i].Upstream})
+		local = append(local, registry.Local{Port: all[i].Port, Endpoint: provider.RegistryEndpoint(name), Upstream: all[i].Upstream})
 	}
 	return local, missing, nil
 }
@@ -164,14 +163,14 @@ func (e *Env) connectRegistries(ctx context.Context) error {
 	return nil
 }
 
-// imageServerName is the name of what serves the engine's images to a cluster.
-func imageServerName(c *config.Cluster) string { return c.Name + "-" + nodeimage.RoleImageServer }
+// ImageServerName is the name of what serves the engine's images to a cluster.
+func ImageServerName(cluster string) string { return cluster + "-" + nodeimage.RoleImageServer }
 
 // imageServer serves the engine's images to the nodes. It runs one program of
 // the node image.
 func (e *Env) imageServer() provider.NodeSpec {
 	return provider.NodeSpec{
-		Name: imageServerName(e.Config), Role: nodeimage.RoleImageServer,
+		Name: ImageServerName(e.Config.Name), Role: nodeimage.RoleImageServer,
 		Image:   e.Config.ControlPlanes()[0].Image,
 		Command: []string{nodeimage.ImageServerProgram},
 		Engine:  true,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/petri-cluster/petri/pkg/bootstrap"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
@@ -37,8 +38,10 @@ func (m *Manager) DeleteNodes(ctx context.Context, name string, nodes []string, 
 }
 
 func (s *members) remove(ctx context.Context, names []string, opts RemoveOptions) error {
-	if slices.Contains(names, s.loadBalancer()) {
-		return errdefs.New(errdefs.ClassUsage, "NODE-ROLE", "%s is the load balancer of cluster %q, and goes with it", s.loadBalancer(), s.name)
+	for _, name := range names {
+		if name == s.loadBalancer() || name == bootstrap.ImageServerName(s.name) {
+			return errdefs.New(errdefs.ClassUsage, "NODE-ROLE", "%s is no node of cluster %q, but serves its nodes, and goes with it", name, s.name)
+		}
 	}
 	names, err := s.mayLeave(ctx, names)
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path"
 	"slices"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/petri-cluster/petri/pkg/bootstrap"
 	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/containerdconf"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
@@ -192,7 +195,7 @@ func (m *Manager) ConnectRegistry(ctx context.Context, cluster, name string) err
 			return err
 		}
 		// what was written and forgotten is written again
-		return s.useRegistries(ctx, slices.DeleteFunc(slices.Clone(before), func(n string) bool { return n == name }), after)
+		return s.useRegistries(ctx, name, slices.DeleteFunc(slices.Clone(before), func(n string) bool { return n == name }), after)
 	})
 }
 
@@ -201,7 +204,7 @@ func (m *Manager) ConnectRegistry(ctx context.Context, cluster, name string) err
 func (m *Manager) DisconnectRegistry(ctx context.Context, cluster, name string) error {
 	return m.changeRegistries(ctx, cluster, "Disconnecting registry "+name, func(s *members, keeper provider.Registries) error {
 		without := slices.DeleteFunc(slices.Clone(s.config.LocalRegistries), func(n string) bool { return n == name })
-		if err := s.useRegistries(ctx, append(slices.Clone(without), name), without); err != nil {
+		if err := s.useRegistries(ctx, name, append(slices.Clone(without), name), without); err != nil {
 			return err
 		}
 		return keeper.DisconnectRegistry(ctx, name, cluster)
@@ -228,9 +231,11 @@ func (m *Manager) changeRegistries(ctx context.Context, cluster, title string, c
 }
 
 // useRegistries tells nodes, tools and the cluster itself which registries it
-// uses now. Files that are the same as before are left alone.
-func (s *members) useRegistries(ctx context.Context, before, after []string) error {
-	old, _, err := s.registryFiles(ctx, before)
+// uses now, of which one has come or gone. Files that are the same as before are
+// left alone, and what nodes still know of that one from elsewhere is put right:
+// it may have been deleted, and made anew on another port.
+func (s *members) useRegistries(ctx context.Context, changed string, before, after []string) error {
+	old, earlier, err := s.registryFiles(ctx, before)
 	if err != nil {
 		return err
 	}
@@ -238,20 +243,31 @@ func (s *members) useRegistries(ctx context.Context, before, after []string) err
 	if err != nil {
 		return err
 	}
-	err = together(s.nodes, func(_ int, n node.Node) error { return tellRegistries(ctx, n, old, files) })
+	endpoint := provider.RegistryEndpoint(changed)
+	err = together(s.nodes, func(_ int, n node.Node) error { return tellRegistries(ctx, n, endpoint, old, files) })
 	if err != nil {
 		return err
 	}
-	hosting, err := registry.Hosting(local)
+	if err := s.announce(ctx, earlier, local); err != nil {
+		return err
+	}
+	c := *s.config
+	c.LocalRegistries = after
+	return s.keep(ctx, &c)
+}
+
+// announce tells tools where to push images now. What somebody else has said is
+// left alone while the cluster has no registry of petri's to push to.
+func (s *members) announce(ctx context.Context, before, after []registry.Local) error {
+	said, err := registry.Hosting(before)
 	if err != nil {
 		return err
 	}
-	if err := s.api.AnnounceRegistry(ctx, hosting); err != nil {
+	hosting, err := registry.Hosting(after)
+	if err != nil || said == "" && hosting == "" {
 		return err
 	}
-	changed := *s.config
-	changed.LocalRegistries = after
-	return s.keep(ctx, &changed)
+	return s.api.AnnounceRegistry(ctx, hosting)
 }
 
 // registryFiles are the files of a node of a cluster that uses some registries.
@@ -271,11 +287,15 @@ func (s *members) registryFiles(ctx context.Context, names []string) (map[string
 	return files, local, err
 }
 
-// tellRegistries makes the files of a node those that are wanted. containerd
-// reads them at each pull.
-func tellRegistries(ctx context.Context, n node.Node, old, wanted map[string][]byte) error {
+// tellRegistries makes the files of a node those that are wanted, also those that
+// name an endpoint. containerd reads them at each pull.
+func tellRegistries(ctx context.Context, n node.Node, endpoint string, old, wanted map[string][]byte) error {
+	naming, err := filesNaming(ctx, n, endpoint)
+	if err != nil {
+		return err
+	}
 	for file, data := range wanted {
-		if bytes.Equal(old[file], data) {
+		if bytes.Equal(old[file], data) && !slices.Contains(naming, file) {
 			continue
 		}
 		install := exec.Cmd{Args: []string{"install", "-D", "-m", "600", "/dev/stdin", file}, Stdin: bytes.NewReader(data)}
@@ -283,7 +303,7 @@ func tellRegistries(ctx context.Context, n node.Node, old, wanted map[string][]b
 			return fmt.Errorf("node %s: write %s: %w", n.Name, file, err)
 		}
 	}
-	for file := range old {
+	for _, file := range slices.AppendSeq(naming, maps.Keys(old)) {
 		if _, stays := wanted[file]; stays {
 			continue
 		}
@@ -292,6 +312,18 @@ func tellRegistries(ctx context.Context, n node.Node, old, wanted map[string][]b
 		}
 	}
 	return nil
+}
+
+// filesNaming are the files of a node about registries that name an endpoint.
+func filesNaming(ctx context.Context, n node.Node, endpoint string) ([]string, error) {
+	found, err := exec.Output(ctx, n, "grep", "-rlsF", endpoint, containerdconf.CertsDir)
+	if e, ok := errors.AsType[*exec.Error](err); ok && e.Code == 1 {
+		return nil, nil // none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node %s: look for what it knows of registries: %w", n.Name, err)
+	}
+	return strings.Fields(string(found)), nil
 }
 
 // registrySecrets are what a node knows of registries that stands in no

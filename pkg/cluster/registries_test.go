@@ -91,6 +91,58 @@ func TestRegistryLife(t *testing.T) {
 	}
 }
 
+// What nodes know of a registry goes with it also when it is gone itself, or was
+// made anew on another port.
+func TestRegistryGone(t *testing.T) {
+	s := newScene(t)
+	s.registry(t)
+	s.create(t, 0)
+	const first, newHosts = "dev-control-plane", "/etc/containerd/certs.d/localhost:5002/hosts.toml"
+	steps := []func() error{
+		func() error { return s.ConnectRegistry(t.Context(), "dev", "local") },
+		func() error { return s.DeleteRegistry(t.Context(), "local", true) },
+		func() error {
+			return second(s.CreateRegistry(t.Context(), "local", RegistryOptions{Port: 5002, Image: clustertest.Image}))
+		},
+		func() error { return s.ConnectRegistry(t.Context(), "dev", "local") },
+	}
+	for i, step := range steps {
+		if err := step(); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+	}
+	_, old := s.File(first, pushHosts)
+	_, anew := s.File(first, newHosts)
+	if old || !anew {
+		t.Errorf("made anew: the old one is known: %v, the new one: %v", old, anew)
+	}
+	if err := errors.Join(s.DeleteRegistry(t.Context(), "local", true), s.DisconnectRegistry(t.Context(), "dev", "local")); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.File(first, newHosts); ok {
+		t.Error("gone: it is known still")
+	}
+}
+
+// A cluster that uses a cache only says nothing of registries to push to, and
+// leaves alone what somebody else said.
+func TestForeignHosting(t *testing.T) {
+	s := newScene(t)
+	s.create(t, 0)
+	if err := s.World.API("dev").AnnounceRegistry(t.Context(), "host: localhost:9999\n"); err != nil {
+		t.Fatal(err)
+	}
+	cache := RegistryOptions{Image: clustertest.Image, Upstream: "docker.io"}
+	err := errors.Join(second(s.CreateRegistry(t.Context(), "hub", cache)),
+		s.ConnectRegistry(t.Context(), "dev", "hub"), s.DisconnectRegistry(t.Context(), "dev", "hub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.World.API("dev").Hosting(); got != "host: localhost:9999\n" {
+		t.Errorf("the cluster says %q", got)
+	}
+}
+
 // TestRegistryFailsAtEveryCall fails each call to the engine while a registry is
 // connected or disconnected; the same command again finishes it.
 func TestRegistryFailsAtEveryCall(t *testing.T) {
@@ -202,6 +254,8 @@ func TestRegistryPasswords(t *testing.T) {
 	if text := string(kept.Data) + string(s.World.API("dev").Kept().Config); strings.Contains(text, password) || !strings.Contains(text, "share: engine") {
 		t.Errorf("kept is\n%s", text)
 	}
+	err := s.DeleteNodes(t.Context(), "dev", []string{"dev-image-server"}, RemoveOptions{})
+	wantError(t, err, errdefs.ClassUsage, "NODE-ROLE", "dev-image-server")
 	nodes, err := s.Nodes(t.Context(), "dev")
 	if err != nil || len(nodes) != 3 || !slices.Contains(s.Objects(), "node dev-image-server") {
 		t.Errorf("nodes are %d of %q, %v", len(nodes), s.Objects(), err)

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/petri-cluster/petri/pkg/progress"
@@ -37,6 +39,11 @@ const RegistryDomain = "registry.petri"
 
 // RegistryHost is the name of a registry on the networks of clusters.
 func RegistryHost(name string) string { return name + "." + RegistryDomain }
+
+// RegistryEndpoint is the URL of a registry on the networks of clusters.
+func RegistryEndpoint(name string) string {
+	return "http://" + net.JoinHostPort(RegistryHost(name), strconv.Itoa(RegistryPort))
+}
 
 // RegistrySpec is a registry that is wanted.
 type RegistrySpec struct {

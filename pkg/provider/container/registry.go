@@ -54,7 +54,8 @@ func (p *Provider) CreateRegistry(ctx context.Context, spec provider.RegistrySpe
 	}
 	task := progress.Start(r, "registry", "Starting registry "+spec.Name, "")
 	err = p.startRegistry(ctx, spec)
-	if err != nil {
+	// when the name is taken nothing was made, and what has it is another's
+	if err != nil && !cerrdefs.IsConflict(err) {
 		// also when ctx has ended: it would stay for ever
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 		defer cancel()
@@ -149,7 +150,7 @@ func (p *Provider) registryConfig(spec provider.RegistrySpec, published node.Por
 func (p *Provider) registryCreateError(err error, spec provider.RegistrySpec) error {
 	switch {
 	case cerrdefs.IsConflict(err):
-		return errdefs.New(errdefs.ClassFailed, "REGISTRY-NAME-TAKEN", "create registry %s: a container that is not petri's has its name: %w", spec.Name, err).
+		return errdefs.New(errdefs.ClassFailed, "REGISTRY-NAME-TAKEN", "create registry %s: another container has its name: %w", spec.Name, err).
 			WithHint("Remove it (docker rm -f %s) or choose another name.", registryContainer(spec.Name))
 	case cerrdefs.IsNotFound(err):
 		return errdefs.New(errdefs.ClassNotFound, "NODE-IMAGE-MISSING", "create registry %s: the engine has no image %s, whose registry program it runs", spec.Name, spec.Image).
@@ -353,10 +354,21 @@ func (p *Provider) addrsOn(ctx context.Context, on network.Summary) ([]netip.Add
 // DisconnectRegistry implements provider.Registries.
 func (p *Provider) DisconnectRegistry(ctx context.Context, name, cluster string) error {
 	c, on, err := p.meeting(ctx, name, cluster)
-	if err != nil || c.ID == "" || !onNetwork(c, on.Name) || on.Labels[nodeimage.LabelCluster] == "" {
+	if err != nil || c.ID == "" || !onNetwork(c, on.Name) {
+		return err
+	}
+	if shared, err := p.sharedNetwork(ctx, on, cluster); err != nil || shared {
 		return err
 	}
 	return p.takeOff(ctx, c, on)
+}
+
+// sharedNetwork reports whether nodes of another cluster are on a network.
+func (p *Provider) sharedNetwork(ctx context.Context, on network.Summary, cluster string) (bool, error) {
+	nodes, err := p.containers(ctx, "")
+	return slices.ContainsFunc(nodes, func(n container.Summary) bool {
+		return onNetwork(n, on.Name) && n.Labels[nodeimage.LabelKindCluster] != cluster
+	}), err
 }
 
 // takeOff takes a registry off a network.

@@ -158,6 +158,32 @@ func TestRegistryErrors(t *testing.T) {
 	}
 }
 
+// Who makes a registry while another user makes one of that name leaves the
+// other one alone.
+func TestRegistryOfAnother(t *testing.T) {
+	e := servingEngine()
+	p := fakeProvider(t, e)
+	if _, err := p.CreateRegistry(t.Context(), registrySpec(), progress.Discard); err != nil {
+		t.Fatal(err)
+	}
+	const name = "petri-registry-local"
+	other := e.containers[name]
+	delete(e.containers, name)
+	e.fail = func(call string, _ int) error {
+		if call != "ContainerCreate" {
+			return nil
+		}
+		e.containers[name] = other
+		return fmt.Errorf("name in use: %w", cerrdefs.ErrConflict)
+	}
+	if _, err := p.CreateRegistry(t.Context(), registrySpec(), progress.Discard); err == nil {
+		t.Error("there are two")
+	}
+	if e.containers[name] != other {
+		t.Errorf("left are %v", e.containers)
+	}
+}
+
 // What serves the engine's images has its socket, and no privileges.
 func TestEngineSocket(t *testing.T) {
 	e := newFakeEngine()

@@ -37,7 +37,7 @@ type script struct {
 // Handle answers the commands that begin with argv. The longest beginning
 // wins, then the one told last; no argv at all answers what nothing else does.
 // What nothing answers is one of the few commands that every fake node has
-// (cat, cp, echo, false, hostname, install, ls, printenv, rm, stat, true), or fails
+// (cat, cp, echo, false, grep, hostname, install, ls, printenv, rm, stat, true), or fails
 // with exit code 127.
 func (p *Provider) Handle(h Handler, argv ...string) {
 	p.mu.Lock()
@@ -223,7 +223,7 @@ type builtin func(ctx context.Context, p *Provider, m *machine, cmd exec.Cmd) er
 
 func builtins() map[string]builtin {
 	return map[string]builtin{
-		"cat": cat, "cp": cp, "install": install, "ls": ls, "rm": rm, "printenv": printenv, "stat": stat,
+		"cat": cat, "cp": cp, "grep": grep, "install": install, "ls": ls, "rm": rm, "printenv": printenv, "stat": stat,
 		"true":  func(context.Context, *Provider, *machine, exec.Cmd) error { return nil },
 		"false": func(_ context.Context, _ *Provider, _ *machine, cmd exec.Cmd) error { return Exit(cmd, 1, "") },
 		"echo": func(_ context.Context, _ *Provider, _ *machine, cmd exec.Cmd) error {
@@ -294,6 +294,26 @@ func install(_ context.Context, p *Provider, m *machine, cmd exec.Cmd) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.files[cmd.Args[5]] = provider.File{Path: cmd.Args[5], Data: data, Mode: uint32(mode)}
+	return nil
+}
+
+// grep knows the one form "grep -rlsF TEXT DIR".
+func grep(_ context.Context, p *Provider, m *machine, cmd exec.Cmd) error {
+	if len(cmd.Args) != 4 || cmd.Args[1] != "-rlsF" {
+		return Exit(cmd, 2, "grep: only -rlsF TEXT DIR is known")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := false
+	for _, name := range slices.Sorted(maps.Keys(m.files)) {
+		if strings.HasPrefix(name, cmd.Args[3]+"/") && strings.Contains(string(m.files[name].Data), cmd.Args[2]) {
+			found = true
+			fmt.Fprintln(cmd.Stdout, name)
+		}
+	}
+	if !found {
+		return Exit(cmd, 1, "")
+	}
 	return nil
 }
 
