@@ -25,6 +25,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/provider"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
 	"github.com/petri-cluster/petri/pkg/redact"
 	"github.com/petri-cluster/petri/pkg/registry"
@@ -280,6 +281,19 @@ func TestExportLogsNamesUnknownCredentials(t *testing.T) {
 		if strings.Contains(err.Error(), "hunter33") {
 			t.Errorf("%s: the error quotes the file: %v", state, err)
 		}
+	}
+}
+
+// TestExportLogsKnowsSecretsFirst has a Secret in what the engine says of itself.
+func TestExportLogsKnowsSecretsFirst(t *testing.T) {
+	s := logging(t, sends(0))
+	s.SetInfo(provider.Info{Name: "fake", OS: "linux", Architecture: "amd64", CgroupVersion: 2, StorageDriver: clustertest.Secret})
+	dir := t.TempDir()
+	if _, err := s.ExportLogs(t.Context(), "dev", dir); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, dir, "provider.json"); strings.Contains(text, clustertest.Secret) || !strings.Contains(text, redact.Mark) {
+		t.Errorf("the engine is %s", text)
 	}
 }
 
