@@ -80,8 +80,8 @@ type nodeFacts struct {
 func (e *export) run(ctx context.Context) {
 	e.Learn([]byte(strings.Join(os.Environ(), "\n")))
 	e.each(func(i int, n node.Node) { e.learn(ctx, i, n) })
-	e.engine(ctx)
 	e.api(ctx)
+	e.engine(ctx)
 	e.each(func(i int, n node.Node) { e.machine(ctx, i, n) })
 	e.missing("timeline.txt", e.write("timeline.txt", e.timeline))
 	e.missing("summary.html", e.write("summary.html", e.summary))

@@ -53,11 +53,6 @@ var (
 	}
 )
 
-// credentials prints the files of a node that name passwords and tokens of
-// others: of registries and of their mirrors.
-var credentials = []string{"sh", "-c", "cat /etc/containerd/config.toml /etc/containerd/certs.d/*/hosts.toml " +
-	"/var/lib/kubelet/config.json /root/.docker/config.json " + nodeimage.ConfigPath + " 2>/dev/null; true"}
-
 // learn finds the secrets that a node was given.
 func (e *export) learn(ctx context.Context, i int, n node.Node) {
 	if c, ok := e.provider.(provider.LogCollector); ok {
@@ -68,16 +63,12 @@ func (e *export) learn(ctx context.Context, i int, n node.Node) {
 		e.Learn(inspection.Raw)
 		e.known[i].inspection = inspection
 	}
-	if isBeside(n) || n.State != node.Running {
+	if isBeside(n) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
-	files, err := exec.Output(ctx, n, credentials...)
-	if err != nil {
-		e.missing(described(n), fmt.Errorf("read which credentials it has: %w", err))
+	if err := e.learnCredentials(ctx, n); err != nil {
+		e.missing(described(n), fmt.Errorf("not all credentials that it has could be read, and they may be in this export: %w", err))
 	}
-	e.Learn(files)
 }
 
 // etcdFiles prints what a control plane keeps on its disk, if it does.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -23,8 +24,11 @@ import (
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/provider"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
 	"github.com/petri-cluster/petri/pkg/redact"
+	"github.com/petri-cluster/petri/pkg/registry"
 )
 
 // sends answers "tar" with an archive of these entries, and ends with code.
@@ -231,6 +235,65 @@ func TestExportLogsWithoutSecrets(t *testing.T) {
 		if text := read(t, dir, file); !strings.Contains(text, redact.Mark+" and "+redact.Mark) {
 			t.Errorf("%s is %s", file, text)
 		}
+	}
+}
+
+// TestExportLogsKnowsCredentials has passwords that no pattern finds whole, in
+// what nodes were told and in what users wrote, on nodes that run and not.
+func TestExportLogsKnowsCredentials(t *testing.T) {
+	const given, written = `p&q;r's"t u(v)`, `a&b;c'd"e f(g)`
+	auth, err := registry.Auth(map[string]registry.Credentials{"corp": {Username: "me", Password: given}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := json.Marshal(nodeimage.Plan{RegistryAuth: auth})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := "[plugins.'io.containerd.cri.v1.images'.registry.configs.mine.auth]\nusername = 'me'\npassword = \"" + strings.ReplaceAll(written, `"`, `\"`) + "\"\n"
+	leak := strings.Join([]string{given, base64.StdEncoding.EncodeToString([]byte("me:" + given)), written}, " and ") + "\n"
+	for _, state := range []node.State{node.Running, node.Stopped} {
+		s := logging(t, sends(0))
+		s.Handle(fake.Print(leak+conf), "journalctl")
+		s.PutFile("dev-worker", nodeimage.PlanPath, plan)
+		s.PutFile("dev-worker", containerdConf, []byte(conf))
+		s.SetState("dev-worker", state)
+		dir := t.TempDir()
+		if _, err := s.ExportLogs(t.Context(), "dev", dir); err != nil && strings.Contains(err.Error(), "may be in this export") {
+			t.Errorf("%s: %v", state, err)
+		}
+		want := "REDACTED and REDACTED and REDACTED\n" + strings.Split(conf, "password")[0] + "password = \"REDACTED\"\n"
+		if diff := cmp.Diff(want, read(t, dir, "dev-worker/journal.log")); diff != "" {
+			t.Errorf("%s: the journal (-want +got):\n%s", state, diff)
+		}
+	}
+}
+
+// TestExportLogsNamesUnknownCredentials has files that cannot be parsed.
+func TestExportLogsNamesUnknownCredentials(t *testing.T) {
+	for _, state := range []node.State{node.Running, node.Stopped} {
+		s := logging(t, sends(0))
+		s.PutFile("dev-worker", nodeimage.PlanPath, []byte("torn"))
+		s.PutFile("dev-worker", containerdConf, []byte("torn = 'hunter33"))
+		s.SetState("dev-worker", state)
+		_, err := s.ExportLogs(t.Context(), "dev", t.TempDir())
+		wantError(t, err, errdefs.ClassFailed, "EXPORT-INCOMPLETE", "node dev-worker: ", "may be in this export", nodeimage.PlanPath+": not a plan", containerdConf+": not TOML")
+		if strings.Contains(err.Error(), "hunter33") {
+			t.Errorf("%s: the error quotes the file: %v", state, err)
+		}
+	}
+}
+
+// TestExportLogsKnowsSecretsFirst has a Secret in what the engine says of itself.
+func TestExportLogsKnowsSecretsFirst(t *testing.T) {
+	s := logging(t, sends(0))
+	s.SetInfo(provider.Info{Name: "fake", OS: "linux", Architecture: "amd64", CgroupVersion: 2, StorageDriver: clustertest.Secret})
+	dir := t.TempDir()
+	if _, err := s.ExportLogs(t.Context(), "dev", dir); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, dir, "provider.json"); strings.Contains(text, clustertest.Secret) || !strings.Contains(text, redact.Mark) {
+		t.Errorf("the engine is %s", text)
 	}
 }
 

@@ -264,6 +264,10 @@ type LogCollector interface {
 	Console(ctx context.Context, n node.Node, lines int, w io.Writer) error
 	// Inspect returns what the engine knows of the node.
 	Inspect(ctx context.Context, n node.Node) (Inspection, error)
+	// ReadNodeFiles returns the regular files at path or below it, by their
+	// paths, of a node that runs or does not; class not found when there is no
+	// such path. It is for what is small: what is not is an error.
+	ReadNodeFiles(ctx context.Context, n node.Node, path string) (map[string][]byte, error)
 	// Remains is a place that has what a node left below /var when it stopped,
 	// to be read, and the programs of its image. Call release once.
 	Remains(ctx context.Context, n node.Node) (place exec.Runner, release func() error, err error)

@@ -36,7 +36,7 @@ type Redactor struct {
 }
 
 // Add makes values secrets: as they are, in base64, and as they look in JSON,
-// in HTML and in URLs. Lines of a value are secrets by themselves.
+// in TOML, in HTML and in URLs. Lines of a value are secrets by themselves.
 func (r *Redactor) Add(values ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,6 +55,8 @@ func (r *Redactor) Add(values ...string) {
 			r.add(url.QueryEscape(line))
 			r.add(url.PathEscape(line))
 			r.add(inJSON(line))
+			r.add(inTOML(line))
+			r.add(inJSON(inTOML(line))) // a configuration within another
 			r.add(html.EscapeString(line))
 		}
 	}
@@ -77,6 +79,11 @@ func inJSON(s string) string {
 		return s
 	}
 	return string(data[1 : len(data)-1])
+}
+
+// inTOML is a string as TOML and YAML have it between double quotes.
+func inTOML(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\t", `\t`).Replace(s)
 }
 
 // Learn makes secrets of the passwords, keys and tokens that a text gives by

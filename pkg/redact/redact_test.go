@@ -61,11 +61,11 @@ func TestForms(t *testing.T) {
 // TestAdd finds values that were told however they are written.
 func TestAdd(t *testing.T) {
 	var r Redactor
-	const value = `pa$$ "word" <1>&2`
+	const value = `pa$$ "word" <1>&2;'3`
 	long := strings.Repeat("0123456789abcdef", 200)
 	r.Add(value, "first line\nsecond line\n", long, "abc")
 	for name, text := range map[string]string{
-		"plain": value, "base64": encoded(value), "JSON": quoted(value), "HTML": html.EscapeString(value), "in a line": "x" + value + "y",
+		"plain": value, "base64": encoded(value), "JSON": quoted(value), "TOML": `"pa$$ \"word\" <1>&2;'3"`, "TOML in JSON": quoted(`"pa$$ \"word\" <1>&2;'3"`), "HTML": html.EscapeString(value), "in a line": "x" + value + "y",
 		"a line of two": "second line", "base64 of two": encoded("first line\nsecond line\n"),
 		"long": long, "long in base64": encoded(long), "part of long": long[512:1024],
 	} {

@@ -5,6 +5,8 @@
 package registry
 
 import (
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -189,6 +191,61 @@ func Auth(by map[string]Credentials) (string, error) {
 	}
 	data, err := toml.Marshal(table{"plugins": table{"io.containerd.grpc.v1.cri": table{"registry": table{"configs": configs}}}})
 	return string(data), err
+}
+
+// Passwords are the credentials in a configuration of containerd or a patch of
+// one, wherever they are in it, so that no version's places need be known. The
+// error does not quote the text, which is a secret.
+func Passwords(auth string) ([]Credentials, error) {
+	var document map[string]any
+	if err := toml.Unmarshal([]byte(auth), &document); err != nil {
+		return nil, errors.New("not TOML")
+	}
+	return passwords(document), nil
+}
+
+// passwords are the credentials in a value and below it.
+func passwords(value any) []Credentials {
+	var out []Credentials
+	switch value := value.(type) {
+	case []any:
+		for _, one := range value {
+			out = append(out, passwords(one)...)
+		}
+	case map[string]any:
+		out = credentialsOf(value)
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			out = append(out, passwords(value[key])...)
+		}
+	}
+	return out
+}
+
+// credentialsOf are those that a table itself gives, in any of containerd's
+// three ways. It reads keys in any case.
+func credentialsOf(table map[string]any) []Credentials {
+	given := map[string]string{}
+	for key, value := range table {
+		if text, ok := value.(string); ok {
+			given[strings.ToLower(key)] = text
+		}
+	}
+	var out []Credentials
+	if password := given["password"]; password != "" {
+		out = append(out, Credentials{given["username"], password})
+	}
+	if token := given["identitytoken"]; token != "" {
+		out = append(out, Credentials{Password: token})
+	}
+	if both := given["auth"]; both != "" {
+		plain, err := base64.StdEncoding.DecodeString(both)
+		user, password, ok := strings.Cut(strings.Trim(string(plain), "\x00"), ":")
+		if err != nil || !ok {
+			user, password = "", both
+		}
+		out = append(out, Credentials{user, password})
+	}
+	return out
 }
 
 // Where a registry that petri runs has its configuration and its data.

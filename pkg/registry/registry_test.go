@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -122,5 +123,40 @@ func TestHosting(t *testing.T) {
 	}
 	if got, err := Hosting([]Local{hub}); got != "" || err != nil {
 		t.Errorf("caches are announced: %q, %v", got, err)
+	}
+}
+
+// odd has what ends a value in other languages than TOML.
+const odd = `p&q;r's"t u(v)\w`
+
+// TestPasswords reads back what Auth renders, and what users write themselves.
+func TestPasswords(t *testing.T) {
+	auth, err := Auth(map[string]Credentials{"corp:5000": {"me", odd}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := base64.StdEncoding.EncodeToString([]byte("me:" + odd))
+	for name, test := range map[string]struct {
+		text string
+		want []Credentials
+	}{
+		"nothing":         {"", nil},
+		"as rendered":     {auth, []Credentials{{"me", odd}}},
+		"escaped":         {`[plugins.'io.containerd.cri.v1.images'.registry.configs.corp.auth]` + "\nusername = 'me'\npassword = \"p&q;r's\\\"t\\u0020u(v)\\\\w\"\n", []Credentials{{"me", odd}}},
+		"of old versions": {"plugins.cri.registry.auths.'https://corp'.Password = 'short'", []Credentials{{"", "short"}}},
+		"both in one":     {"[plugins.a.registry.configs.corp.auth]\nauth = '" + both + "'\n", []Credentials{{"me", odd}}},
+		"a token":         {"[plugins.a.registry.configs.corp.auth]\nidentitytoken = 'abc'\n", []Credentials{{"", "abc"}}},
+		"in a list":       {"a = [{password = 'x'}, 1]", []Credentials{{"", "x"}}},
+	} {
+		got, err := Passwords(test.text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if _, err := Passwords("password = 'hunter22"); err == nil || strings.Contains(err.Error(), "hunter22") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -1,15 +1,19 @@
 package container
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 
+	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/provider"
@@ -55,6 +59,48 @@ func engineTime(s string) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// nodeFilesLimit bounds what ReadNodeFiles keeps in memory: whoever is root in
+// a node may have put anything there. Archives are of whole blocks, so the one
+// byte more makes what is cut off an error.
+const nodeFilesLimit = 16 << 20
+
+// ReadNodeFiles implements provider.LogCollector.
+func (p *Provider) ReadNodeFiles(ctx context.Context, n node.Node, name string) (map[string][]byte, error) {
+	stream, _, err := p.engine.CopyFromContainer(ctx, n.Name, name)
+	if cerrdefs.IsNotFound(err) {
+		return nil, errdefs.New(errdefs.ClassNotFound, "FILE-NOT-FOUND", "node %s has no file %s", n.Name, name)
+	}
+	if err != nil {
+		return nil, p.engineError(err, "read %s of node %s", name, n.Name)
+	}
+	defer stream.Close()
+	files, err := readTarred(io.LimitReader(stream, nodeFilesLimit+1), path.Dir(name))
+	if err != nil {
+		return nil, fmt.Errorf("read %s of node %s: %w", name, n.Name, err)
+	}
+	return files, nil
+}
+
+// readTarred are the regular files of an archive of something in dir.
+func readTarred(stream io.Reader, dir string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for r := tar.NewReader(stream); ; {
+		header, err := r.Next()
+		if err == io.EOF {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if header.Typeflag != tar.TypeReg {
+			continue
+		}
+		if files[path.Join(dir, header.Name)], err = io.ReadAll(r); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // remainsLimit is how long the container that Remains makes lives, should

@@ -299,6 +299,27 @@ func (p *Provider) Inspect(ctx context.Context, n node.Node) (provider.Inspectio
 	return i, err
 }
 
+// ReadNodeFiles implements provider.LogCollector.
+func (p *Provider) ReadNodeFiles(ctx context.Context, n node.Node, name string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	err := p.call(ctx, "read "+name+" of "+n.Name, func() error {
+		m, ok := p.machines[n.Name]
+		if !ok {
+			return noNode(n.Name)
+		}
+		for at, f := range m.files {
+			if at == name || strings.HasPrefix(at, name+"/") {
+				out[at] = slices.Clone(f.Data)
+			}
+		}
+		if len(out) == 0 {
+			return errdefs.New(errdefs.ClassNotFound, "FILE-NOT-FOUND", "node %s has no file %s", n.Name, name)
+		}
+		return nil
+	})
+	return out, err
+}
+
 // Remains implements provider.LogCollector.
 func (p *Provider) Remains(ctx context.Context, n node.Node) (exec.Runner, func() error, error) {
 	err := p.call(ctx, "remains of "+n.Name, func() error {

@@ -575,6 +575,9 @@ func testRemains(t *testing.T, s Subject) {
 		t.Skip("the provider does not stop nodes")
 	}
 	spec := newSpec(s, 0)
+	spec.Files = func(provider.Placement) ([]provider.File, error) {
+		return []provider.File{{Path: "/etc/petri-test/deep/given", Data: []byte("given"), Mode: 0o600}}, nil
+	}
 	n := create(t, s, spec)[0]
 	if err := n.WriteFile(t.Context(), "/var/lib/kept", []byte("kept")); err != nil {
 		t.Fatal(err)
@@ -586,6 +589,7 @@ func testRemains(t *testing.T, s Subject) {
 	if err != nil || inspected.Finished.Before(inspected.Started) || inspected.OutOfMemory {
 		t.Errorf("inspect a stopped node: %+v, %v", inspected, err)
 	}
+	expectNodeFiles(t, logs, n)
 	place, release, err := logs.Remains(t.Context(), n)
 	if err != nil {
 		t.Fatal(err)
@@ -600,6 +604,22 @@ func testRemains(t *testing.T, s Subject) {
 	}
 	if _, _, err := logs.Remains(t.Context(), node.Node{Name: n.Name + "-none", Image: n.Image}); err == nil {
 		t.Error("remains of no node: no error")
+	}
+}
+
+// expectNodeFiles reads a file of a node that does not run, by its own path and
+// by that of a directory above it.
+func expectNodeFiles(t *testing.T, logs provider.LogCollector, n node.Node) {
+	t.Helper()
+	const file = "/etc/petri-test/deep/given"
+	for _, path := range []string{file, "/etc/petri-test"} {
+		files, err := logs.ReadNodeFiles(t.Context(), n, path)
+		if err != nil || len(files) != 1 || string(files[file]) != "given" {
+			t.Errorf("files at %s: %q, %v", path, files, err)
+		}
+	}
+	if _, err := logs.ReadNodeFiles(t.Context(), n, "/no-such-file"); !errdefs.Is(err, errdefs.ClassNotFound) {
+		t.Errorf("no file in a node: %v, want class not found", err)
 	}
 }
 
