@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -417,4 +418,56 @@ func TestKilledUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.runs(t, "taken up", clustertest.Version)
+}
+
+// A cluster that was scaled to one control plane keeps its load balancer, which
+// goes on leading there while the control plane is upgraded.
+func TestUpgradeScaledToOne(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 3, 1)
+	if err := s.Scale(t.Context(), "dev", controlPlanes(1), AddOptions{}, removing); err != nil {
+		t.Fatal(err)
+	}
+	s.Handle(func(_ context.Context, n node.Node, cmd exec.Cmd) error {
+		conf, err := io.ReadAll(cmd.Stdin)
+		if !strings.Contains(string(conf), "\n    server ") {
+			t.Errorf("the balancer of %s leads nowhere", n.Name)
+		}
+		return err
+	}, nodeimage.HelperPath, "balance")
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	s.runs(t, "upgraded", clustertest.Version)
+	if got := len(backendsOf(t, s, loadBalancer)); got != 1 {
+		t.Errorf("the load balancer leads to %d", got)
+	}
+}
+
+// A plan changes nothing, also when the API cannot be reached without a change.
+func TestPlanUpgradeWithoutLoadBalancer(t *testing.T) {
+	for how, end := range map[string]func(s *scene) error{
+		"stopped": func(s *scene) error { s.SetState(loadBalancer, node.Stopped); return nil },
+		"gone":    func(s *scene) error { return s.Remove(t.Context(), "dev", loadBalancer) },
+	} {
+		s := newScene(t)
+		s.old(t, older, 3, 0)
+		if err := end(s); err != nil {
+			t.Fatal(err)
+		}
+		before, objects := len(s.Calls()), s.Objects()
+		_, err := s.PlanUpgrade(t.Context(), "dev", upgrading())
+		e := wantError(t, err, errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "load balancer does not run")
+		if hint := map[string]string{"stopped": "petri start cluster --name dev", "gone": "petri scale cluster --name dev"}[how]; !strings.Contains(e.Hint, hint) {
+			t.Errorf("%s: hint %q", how, e.Hint)
+		}
+		for _, call := range s.Calls()[before:] {
+			if !strings.HasPrefix(call, "list ") && !strings.HasSuffix(call, " cat") {
+				t.Errorf("%s: a plan did %q", how, call)
+			}
+		}
+		if diff := cmp.Diff(objects, s.Objects()); diff != "" {
+			t.Errorf("%s: objects (-before +after):\n%s", how, diff)
+		}
+	}
 }
