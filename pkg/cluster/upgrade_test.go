@@ -471,3 +471,33 @@ func TestPlanUpgradeWithoutLoadBalancer(t *testing.T) {
 		}
 	}
 }
+
+// What kubeadm made is what a later failure goes back to: it is kept before the
+// kubelet is exchanged, which may fail, and only when kubeadm has succeeded.
+func TestUpgradeKeepsNewManifests(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 0)
+	s.Handle(fake.Fail(1, ""), "flock")
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err == nil {
+		t.Fatal("kubeadm failed, and the upgrade did not")
+	}
+	if log := s.World.Log(); slices.Contains(log, "keep the new static pods dev-control-plane") {
+		t.Errorf("kubeadm failed, and what it left was kept: %q", log)
+	}
+	s.Handle(s.KubeadmUpgrade, "flock")
+	since := len(s.World.Log())
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	log := slices.DeleteFunc(s.World.Log()[since:], func(line string) bool {
+		verb, _, _ := strings.Cut(line, " ")
+		return !slices.Contains([]string{"keep", "kubeadm", "exchange", "finish"}, verb)
+	})
+	want := []string{
+		"keep what runs dev-control-plane", "kubeadm upgrade plan dev-control-plane", "kubeadm upgrade apply dev-control-plane",
+		"keep the new static pods dev-control-plane", "exchange the kubelet dev-control-plane", "finish dev-control-plane",
+	}
+	if diff := cmp.Diff(want, log); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
