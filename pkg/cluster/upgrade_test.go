@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
@@ -500,4 +502,32 @@ func TestUpgradeKeepsNewManifests(t *testing.T) {
 	if diff := cmp.Diff(want, log); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
+}
+
+// A node of another tool's, or of an image that is not petri's, is refused
+// wherever it is in the order.
+func TestUpgradeForeignNode(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 1)
+	told, err := s.Plan("dev-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told.Foreign = true
+	data, err := json.Marshal(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.PutFile("dev-worker", nodeimage.PlanPath, data)
+	since := len(s.World.Log())
+	wantError(t, s.Upgrade(t.Context(), "dev", upgrading()), errdefs.ClassUsage, "NOT-A-PETRI-NODE", "node dev-worker ")
+	if did := s.steps(since); len(did) > 0 {
+		t.Errorf("it did %q", did)
+	}
+	s.runs(t, "refused", older)
+
+	nodes := []node.Node{{Name: "a", State: node.Running}, {Name: "b", State: node.Running, Foreign: true}}
+	known := map[string]kube.NodeInfo{"a": {Ready: true}, "b": {Ready: true}}
+	u := &upgrade{members: &members{nodes: nodes, known: known, config: dev(t, 1)}}
+	wantError(t, u.checkNodes(), errdefs.ClassUsage, "NOT-A-PETRI-NODE", "node b ")
 }
