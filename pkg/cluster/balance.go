@@ -19,12 +19,19 @@ import (
 // started; an error names each node that could not be told. A cluster with one
 // control plane and no load balancer has nothing to change, and the balancers of
 // one that another tool made are not petri's.
+//
+// When all control planes are about to leave, nothing is changed: a balancer
+// that leads nowhere is of use to nobody, and one control plane beside the load
+// balancer of former times must be reached while it is upgraded.
 func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) error {
 	all, err := m.machines(ctx, name)
 	if err != nil || !isBalanced(all) {
 		return err
 	}
 	to := backends(all, leaving)
+	if len(to) == 0 {
+		return nil
+	}
 	errs := make([]error, len(all))
 	var group errgroup.Group
 	for i, n := range all {

@@ -66,7 +66,8 @@ func plan(ctx context.Context, n node.Node) (plan nodeimage.Plan, err error) {
 
 // openWay finds out whether the cluster has balancers, and makes sure then that
 // the host reaches its API: a load balancer takes the place of a node which
-// published it and is gone, or is stopped and about to go.
+// published it and is gone, or is stopped and about to go. Where nothing may be
+// changed that is an error.
 func (s *members) openWay(ctx context.Context, all []node.Node) error {
 	running := slices.IndexFunc(s.nodes, func(n node.Node) bool { return n.Role == nodeimage.RoleControlPlane && n.State == node.Running })
 	if running < 0 || s.nodes[running].Foreign {
@@ -84,6 +85,8 @@ func (s *members) openWay(ctx context.Context, all []node.Node) error {
 	case publisher >= 0 && !s.replaceable(all[publisher]):
 		return errdefs.New(errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "the API of cluster %q is published by %s, which is %s", s.name, all[publisher].Name, all[publisher].State).
 			WithHint("start it: petri start node %[1]s --name %[2]s; or take it out: petri delete node %[1]s --name %[2]s", all[publisher].Name, s.name)
+	case s.growth == nil:
+		return s.noWay(publisher >= 0)
 	}
 	data, err := s.nodes[running].ReadFile(ctx, nodeimage.ConfigPath)
 	if err != nil {
@@ -95,6 +98,15 @@ func (s *members) openWay(ctx context.Context, all []node.Node) error {
 	}
 	s.fronted = true
 	return s.front(ctx, c)
+}
+
+// noWay is the error of a cluster whose load balancer does not run, or is gone.
+func (s *members) noWay(there bool) error {
+	err := errdefs.New(errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "nothing publishes the API of cluster %q: its load balancer does not run", s.name)
+	if there {
+		return err.WithHint("start it: petri start cluster --name %s", s.name)
+	}
+	return err.WithHint("it is gone, and any change of the nodes makes it anew: petri scale cluster --name %s --control-planes N, with as many as there are", s.name)
 }
 
 // replaceable reports whether the API's port may be taken from a node that does

@@ -21,7 +21,7 @@ import (
 // API and the cluster's own configuration say of them, brought to agree.
 type members struct {
 	*Manager
-	growth provider.Growth
+	growth provider.Growth // nil when nothing may be changed
 	name   string
 	first  node.Node // a control plane that runs, and does not leave
 	api    API

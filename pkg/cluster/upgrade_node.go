@@ -147,7 +147,8 @@ func (u *upgrade) vacate(ctx context.Context, task *progress.Task, n node.Node) 
 
 // upgradeConfiguration has the kubeadm of the new version change what it keeps
 // on a node: on a control plane the static pods, on any the configuration of
-// the kubelet. When it fails, what ran before runs on.
+// the kubelet. When it fails, what ran before runs on; when it succeeds, what it
+// made is what a later failure goes back to.
 func (u *upgrade) upgradeConfiguration(ctx context.Context, n node.Node) (err error) {
 	if err := script(ctx, n, keepBefore, nil, u.plan.To); err != nil {
 		return err
@@ -178,7 +179,7 @@ func (u *upgrade) upgradeConfiguration(ctx context.Context, n node.Node) (err er
 	if err != nil {
 		return errors.Join(err, u.takeBack(context.WithoutCancel(ctx), n))
 	}
-	return nil
+	return script(context.WithoutCancel(ctx), n, keepManifests, nil, u.plan.To)
 }
 
 // patience bounds a command of kubeadm's. It exchanges four parts of a control

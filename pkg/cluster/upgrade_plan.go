@@ -78,6 +78,9 @@ func (u *upgrade) survey(ctx context.Context) error {
 	if err := u.checkNodes(); err != nil {
 		return err
 	}
+	if err := u.checkOrigin(ctx); err != nil {
+		return err
+	}
 	from, err := u.api.ServerVersion(ctx)
 	if err != nil {
 		return err
@@ -158,6 +161,8 @@ func (u *upgrade) checkNodes() error {
 	for _, n := range u.nodes {
 		info, known := u.known[n.Name]
 		switch {
+		case n.Foreign:
+			return u.notOurs(n)
 		case n.State != node.Running:
 			return errdefs.New(errdefs.ClassFailed, "NODE-NOT-RUNNING", "node %s is %s, and all must run to be upgraded", n.Name, n.State).
 				WithHint("start it: petri start node %s --name %s", n.Name, u.name)
@@ -167,6 +172,25 @@ func (u *upgrade) checkNodes() error {
 		}
 	}
 	return nil
+}
+
+// checkOrigin wants every node to be made of an image of petri's.
+func (u *upgrade) checkOrigin(ctx context.Context) error {
+	for _, n := range u.nodes {
+		told, err := plan(ctx, n)
+		if err != nil {
+			return err
+		}
+		if told.Foreign {
+			return u.notOurs(n)
+		}
+	}
+	return nil
+}
+
+func (u *upgrade) notOurs(n node.Node) error {
+	return errdefs.New(errdefs.ClassUsage, "NOT-A-PETRI-NODE", "node %s was not made by petri, of an image of petri's, and only such can be upgraded", n.Name).
+		WithHint("make a new cluster of %s", u.opts.Image)
 }
 
 // checkVersions holds the versions against what kubeadm allows: one minor

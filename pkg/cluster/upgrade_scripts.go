@@ -35,7 +35,15 @@ rm -rf "$release"
 mv "$release.incoming" "$release"
 `}
 
-// keepBefore keeps what the node ran before it is changed, once.
+// copyManifests is the part of scripts that keeps the static pods.
+const copyManifests = `
+for f in "$manifests"/*.yaml; do
+  [ ! -e "$f" ] || cp -p "$f" "$new/"
+done
+`
+
+// keepBefore keeps what the node ran before it is changed. What an upgrade that
+// was cut short has kept stays: the node may be half changed since.
 var keepBefore = nodeScript{"keep what runs", scriptNames + `
 [ ! -e "$before" ] || exit 0
 rm -rf "$before.new"
@@ -43,11 +51,24 @@ mkdir -p "$before.new/kubelet" "$before.new/manifests"
 for f in config.yaml kubeadm-flags.env instance-config.yaml; do
   [ ! -e "/var/lib/kubelet/$f" ] || cp -p "/var/lib/kubelet/$f" "$before.new/kubelet/"
 done
-for f in "$manifests"/*.yaml; do
-  [ ! -e "$f" ] || cp -p "$f" "$before.new/manifests/"
-done
+new=$before.new/manifests
+` + copyManifests + `
 if [ -L "$links/kubelet" ]; then readlink "$links/kubelet" > "$before.new/kubelet-link"; fi
 mv "$before.new" "$before"
+`}
+
+// keepManifests keeps the static pods that kubeadm has exchanged in the place of
+// those before: an API server does not go back over data of a newer one when a
+// later attempt fails. The kubelet is still the one before, and so is what was
+// kept for it.
+var keepManifests = nodeScript{"keep the new static pods", scriptNames + `
+[ -e "$before" ] || exit 0
+new=$before/manifests.new
+rm -rf "$new"
+mkdir -p "$new"
+` + copyManifests + `
+rm -rf "$before/manifests"
+mv "$new" "$before/manifests"
 `}
 
 // restoreKubelet is the end of the scripts that put back what was kept.
@@ -59,8 +80,9 @@ done
 
 // restoreManifests puts back the static pods that kubeadm has left exchanged. A
 // new etcd stays, unless there is none: its data may be of the new form, and
-// kubeadm takes etcd back with its data. What was kept is what runs then, and is
-// kept anew by the next upgrade.
+// kubeadm takes etcd back with its data. What was kept is what ran when kubeadm
+// had last succeeded, see keepManifests; it is what runs then, and is kept anew
+// by the next attempt.
 var restoreManifests = nodeScript{"restore the static pods", scriptNames + `
 for f in "$before"/manifests/*.yaml; do
   name=${f##*/}

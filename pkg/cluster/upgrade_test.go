@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
@@ -417,4 +420,114 @@ func TestKilledUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.runs(t, "taken up", clustertest.Version)
+}
+
+// A cluster that was scaled to one control plane keeps its load balancer, which
+// goes on leading there while the control plane is upgraded.
+func TestUpgradeScaledToOne(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 3, 1)
+	if err := s.Scale(t.Context(), "dev", controlPlanes(1), AddOptions{}, removing); err != nil {
+		t.Fatal(err)
+	}
+	s.Handle(func(_ context.Context, n node.Node, cmd exec.Cmd) error {
+		conf, err := io.ReadAll(cmd.Stdin)
+		if !strings.Contains(string(conf), "\n    server ") {
+			t.Errorf("the balancer of %s leads nowhere", n.Name)
+		}
+		return err
+	}, nodeimage.HelperPath, "balance")
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	s.runs(t, "upgraded", clustertest.Version)
+	if got := len(backendsOf(t, s, loadBalancer)); got != 1 {
+		t.Errorf("the load balancer leads to %d", got)
+	}
+}
+
+// A plan changes nothing, also when the API cannot be reached without a change.
+func TestPlanUpgradeWithoutLoadBalancer(t *testing.T) {
+	for how, end := range map[string]func(s *scene) error{
+		"stopped": func(s *scene) error { s.SetState(loadBalancer, node.Stopped); return nil },
+		"gone":    func(s *scene) error { return s.Remove(t.Context(), "dev", loadBalancer) },
+	} {
+		s := newScene(t)
+		s.old(t, older, 3, 0)
+		if err := end(s); err != nil {
+			t.Fatal(err)
+		}
+		before, objects := len(s.Calls()), s.Objects()
+		_, err := s.PlanUpgrade(t.Context(), "dev", upgrading())
+		e := wantError(t, err, errdefs.ClassUnavailable, "CONTROL-PLANE-DOWN", "load balancer does not run")
+		if hint := map[string]string{"stopped": "petri start cluster --name dev", "gone": "petri scale cluster --name dev"}[how]; !strings.Contains(e.Hint, hint) {
+			t.Errorf("%s: hint %q", how, e.Hint)
+		}
+		for _, call := range s.Calls()[before:] {
+			if !strings.HasPrefix(call, "list ") && !strings.HasSuffix(call, " cat") {
+				t.Errorf("%s: a plan did %q", how, call)
+			}
+		}
+		if diff := cmp.Diff(objects, s.Objects()); diff != "" {
+			t.Errorf("%s: objects (-before +after):\n%s", how, diff)
+		}
+	}
+}
+
+// What kubeadm made is what a later failure goes back to: it is kept before the
+// kubelet is exchanged, which may fail, and only when kubeadm has succeeded.
+func TestUpgradeKeepsNewManifests(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 0)
+	s.Handle(fake.Fail(1, ""), "flock")
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err == nil {
+		t.Fatal("kubeadm failed, and the upgrade did not")
+	}
+	if log := s.World.Log(); slices.Contains(log, "keep the new static pods dev-control-plane") {
+		t.Errorf("kubeadm failed, and what it left was kept: %q", log)
+	}
+	s.Handle(s.KubeadmUpgrade, "flock")
+	since := len(s.World.Log())
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	log := slices.DeleteFunc(s.World.Log()[since:], func(line string) bool {
+		verb, _, _ := strings.Cut(line, " ")
+		return !slices.Contains([]string{"keep", "kubeadm", "exchange", "finish"}, verb)
+	})
+	want := []string{
+		"keep what runs dev-control-plane", "kubeadm upgrade plan dev-control-plane", "kubeadm upgrade apply dev-control-plane",
+		"keep the new static pods dev-control-plane", "exchange the kubelet dev-control-plane", "finish dev-control-plane",
+	}
+	if diff := cmp.Diff(want, log); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+// A node of another tool's, or of an image that is not petri's, is refused
+// wherever it is in the order.
+func TestUpgradeForeignNode(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 1)
+	told, err := s.Plan("dev-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told.Foreign = true
+	data, err := json.Marshal(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.PutFile("dev-worker", nodeimage.PlanPath, data)
+	since := len(s.World.Log())
+	wantError(t, s.Upgrade(t.Context(), "dev", upgrading()), errdefs.ClassUsage, "NOT-A-PETRI-NODE", "node dev-worker ")
+	if did := s.steps(since); len(did) > 0 {
+		t.Errorf("it did %q", did)
+	}
+	s.runs(t, "refused", older)
+
+	nodes := []node.Node{{Name: "a", State: node.Running}, {Name: "b", State: node.Running, Foreign: true}}
+	known := map[string]kube.NodeInfo{"a": {Ready: true}, "b": {Ready: true}}
+	u := &upgrade{members: &members{nodes: nodes, known: known, config: dev(t, 1)}}
+	wantError(t, u.checkNodes(), errdefs.ClassUsage, "NOT-A-PETRI-NODE", "node b ")
 }

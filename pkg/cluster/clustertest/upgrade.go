@@ -65,7 +65,7 @@ func versionOf(image string) string {
 // upgrades answers what an upgrade runs in nodes.
 func (w *World) upgrades() {
 	w.Handle(w.UpgradeScript, "sh", "-c")
-	w.Handle(w.kubeadmUpgrade, "flock")
+	w.Handle(w.KubeadmUpgrade, "flock")
 	w.Handle(w.hasManifest, "cat", nodeimage.ManifestPath)
 	w.Handle(fake.Print(""), "cp", "-al")
 	w.Handle(fake.Print("kubeadm explains itself\n"), "cat", "/var/log/petri-upgrade.log")
@@ -99,8 +99,8 @@ func (w *World) UpgradeScript(_ context.Context, n node.Node, cmd exec.Cmd) erro
 	return nil
 }
 
-// kubeadmUpgrade is "kubeadm upgrade" under a lock.
-func (w *World) kubeadmUpgrade(_ context.Context, n node.Node, cmd exec.Cmd) error {
+// KubeadmUpgrade is "kubeadm upgrade" under a lock.
+func (w *World) KubeadmUpgrade(_ context.Context, n node.Node, cmd exec.Cmd) error {
 	at := slices.Index(cmd.Args, "upgrade")
 	if at < 0 || at+1 == len(cmd.Args) {
 		return fake.Exit(cmd, 2, "kubeadm: no command")
