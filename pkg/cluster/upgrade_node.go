@@ -29,9 +29,19 @@ func (u *upgrade) upgradeNode(ctx context.Context, n node.Node) error {
 	if err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.opts.Wait)
 		defer cancel()
-		return task.Done(errors.Join(err, u.free(undo, n, "")))
+		return task.Done(errors.Join(err, u.free(undo, n)))
 	}
-	return task.Done(nil)
+	return task.Done(u.finish(context.WithoutCancel(ctx), n))
+}
+
+// finish makes the version of a node that runs it the node's own. When that
+// fails the mark of an upgrade stays: by its kubelet alone the node would pass
+// for one that is done.
+func (u *upgrade) finish(ctx context.Context, n node.Node) error {
+	if err := errors.Join(u.reopen(ctx, n), script(ctx, n, settle, nil, u.plan.To)); err != nil {
+		return err
+	}
+	return u.mark(ctx, n, map[string]string{nodeimage.AnnotationUpgrading: "", nodeimage.AnnotationImage: u.opts.Image})
 }
 
 func (u *upgrade) exchange(ctx context.Context, task *progress.Task, n node.Node) error {
@@ -49,13 +59,7 @@ func (u *upgrade) exchange(ctx context.Context, task *progress.Task, n node.Node
 		return context.Cause(ctx)
 	}
 	task.Update("kubelet")
-	if err := u.switchKubelet(context.WithoutCancel(ctx), n); err != nil {
-		return err
-	}
-	if err := script(ctx, n, settle, nil, u.plan.To); err != nil {
-		return err
-	}
-	return u.free(ctx, n, u.opts.Image)
+	return u.switchKubelet(context.WithoutCancel(ctx), n)
 }
 
 // wasCordoned ends the annotation of a node that takes no pods by somebody
@@ -71,26 +75,29 @@ func (u *upgrade) hold(ctx context.Context, n node.Node) error {
 	info := u.known[n.Name]
 	info.Upgrading = mark
 	u.known[n.Name] = info
-	return u.insist(ctx, func() error {
-		return u.api.Annotate(ctx, n.Name, map[string]string{nodeimage.AnnotationUpgrading: mark})
-	})
+	return u.mark(ctx, n, map[string]string{nodeimage.AnnotationUpgrading: mark})
 }
 
-// free lets pods come to a node again, and takes back what hold wrote. An image
-// that is not empty is what it was upgraded to.
-func (u *upgrade) free(ctx context.Context, n node.Node, image string) error {
-	marks := map[string]string{nodeimage.AnnotationUpgrading: ""}
-	if image != "" {
-		marks[nodeimage.AnnotationImage] = image
+// free lets pods come to a node again, and takes back what hold wrote, after an
+// attempt that failed. The mark stays on a node whose kubelet an earlier attempt
+// has exchanged, see finish.
+func (u *upgrade) free(ctx context.Context, n node.Node) error {
+	if err := u.reopen(ctx, n); err != nil || u.known[n.Name].Version == u.plan.To {
+		return err
 	}
-	return u.insist(ctx, func() error {
-		if !strings.HasSuffix(u.known[n.Name].Upgrading, wasCordoned) {
-			if err := u.api.Cordon(ctx, n.Name, false); err != nil {
-				return err
-			}
-		}
-		return u.api.Annotate(ctx, n.Name, marks)
-	})
+	return u.mark(ctx, n, map[string]string{nodeimage.AnnotationUpgrading: ""})
+}
+
+// reopen lets pods come to a node again, unless somebody else did not.
+func (u *upgrade) reopen(ctx context.Context, n node.Node) error {
+	if strings.HasSuffix(u.known[n.Name].Upgrading, wasCordoned) {
+		return nil
+	}
+	return u.insist(ctx, func() error { return u.api.Cordon(ctx, n.Name, false) })
+}
+
+func (u *upgrade) mark(ctx context.Context, n node.Node, marks map[string]string) error {
+	return u.insist(ctx, func() error { return u.api.Annotate(ctx, n.Name, marks) })
 }
 
 // insistInterval is how soon an API that did not answer is asked again.

@@ -90,6 +90,9 @@ func (u *upgrade) survey(ctx context.Context) error {
 		return err
 	}
 	u.planNodes()
+	if err := u.checkImages(ctx); err != nil {
+		return err
+	}
 	return u.planAddons(ctx)
 }
 

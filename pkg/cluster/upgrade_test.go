@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -282,7 +283,8 @@ func TestUpgradeFailsAtEveryCall(t *testing.T) {
 					t.Fatal(apiErr)
 				}
 				for name, info := range known {
-					if info.Upgrading != "" || info.Cordoned {
+					// a mark stays where only the end of a step is left to do
+					if info.Upgrading != "" && info.Version == older || info.Cordoned {
 						t.Errorf("%s: %s is left as %+v", when, name, info)
 					}
 				}
@@ -530,4 +532,81 @@ func TestUpgradeForeignNode(t *testing.T) {
 	known := map[string]kube.NodeInfo{"a": {Ready: true}, "b": {Ready: true}}
 	u := &upgrade{members: &members{nodes: nodes, known: known, config: dev(t, 1)}}
 	wantError(t, u.checkNodes(), errdefs.ClassUsage, "NOT-A-PETRI-NODE", "node b ")
+}
+
+// Another image of the same Kubernetes is refused: nodes that run it would not
+// get its addons' images. Another name of the same image is none.
+func TestUpgradeToAnotherImage(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 1)
+	rebuilt, again := clustertest.NodeImage(clustertest.Version), clustertest.NodeImage(clustertest.Version)
+	rebuilt.ID, again.ID = "sha256:other", fmt.Sprintf("sha256:%064x", []byte(clustertest.Image))
+	s.AddImage("rebuilt:"+clustertest.Version, rebuilt)
+	s.AddImage("again:"+clustertest.Version, again)
+	other := upgrading()
+	other.Image = "rebuilt:" + clustertest.Version
+	refused := func(when, nodeName, has string) {
+		t.Helper()
+		since := len(s.World.Log())
+		e := wantError(t, s.Upgrade(t.Context(), "dev", other), errdefs.ClassUsage, "UPGRADE-VERSION", "node "+nodeName+" runs v1.36.3 of image "+has, other.Image)
+		if !strings.Contains(e.Hint, "--image "+has) || !strings.Contains(e.Hint, "petri create node --name dev --image "+other.Image) {
+			t.Errorf("%s: hint %q", when, e.Hint)
+		}
+		if did := s.World.Log()[since:]; slices.ContainsFunc(did, func(line string) bool { return strings.HasPrefix(line, "A") }) || len(s.steps(since)) > 0 {
+			t.Errorf("%s: it did %q", when, did)
+		}
+	}
+
+	// the first node is done, and the next one is not
+	s.World.Break("Vacate", errBroken)
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	s.World.Break("Vacate", nil)
+	refused("on the way", "dev-control-plane", clustertest.Image)
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	refused("upgraded", "dev-control-plane", clustertest.Image)
+	s.runs(t, "upgraded", clustertest.Version)
+	other.Image = "again:" + clustertest.Version
+	if err := s.Upgrade(t.Context(), "dev", other); err != nil {
+		t.Errorf("another name: %v", err)
+	}
+
+	s = newScene(t)
+	s.old(t, clustertest.Version, 1, 0)
+	s.AddImage("rebuilt:"+clustertest.Version, rebuilt)
+	other.Image = "rebuilt:" + clustertest.Version
+	refused("made of it", "dev-control-plane", clustertest.Image)
+}
+
+// A node whose kubelet is new and whose upgrade was not ended is taken up again,
+// also after another attempt that failed.
+func TestUpgradeEndsWhatItExchanged(t *testing.T) {
+	s := newScene(t)
+	s.old(t, older, 1, 0)
+	failing := func(does string) {
+		s.Handle(func(ctx context.Context, n node.Node, cmd exec.Cmd) error {
+			if cmd.Args[3] == does {
+				return fake.Exit(cmd, 1, "no space left")
+			}
+			return s.UpgradeScript(ctx, n, cmd)
+		}, "sh", "-c")
+	}
+	for _, does := range []string{"finish", "keep what runs"} {
+		failing(does)
+		if err := s.Upgrade(t.Context(), "dev", upgrading()); err == nil || !strings.Contains(err.Error(), does) {
+			t.Errorf("%s: error %v", does, err)
+		}
+	}
+	failing("nothing")
+	since := len(s.World.Log())
+	if err := s.Upgrade(t.Context(), "dev", upgrading()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(s.World.Log()[since:], "finish dev-control-plane") {
+		t.Errorf("it did %q", s.World.Log()[since:])
+	}
+	s.runs(t, "ended", clustertest.Version)
 }
