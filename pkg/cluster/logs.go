@@ -205,8 +205,12 @@ func (e *export) api(whole context.Context) {
 }
 
 // config writes the configuration that the cluster was made from: the
-// cluster's own copy, or that of a control plane.
+// cluster's own copy, or that of a control plane. One that another tool made has
+// none, and nothing is missing.
 func (e *export) config(ctx context.Context, client API) error {
+	if slices.ContainsFunc(e.nodes, func(n node.Node) bool { return n.Foreign }) {
+		return nil
+	}
 	read := func() ([]byte, error) { return keptConfig(ctx, e.name, e.nodes) }
 	if client != nil {
 		read = func() ([]byte, error) { return configOf(ctx, client, e.name, e.nodes) }

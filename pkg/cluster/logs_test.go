@@ -522,3 +522,11 @@ func TestUntarLinks(t *testing.T) {
 		}
 	}
 }
+
+// A cluster of another tool's keeps no configuration, which is no lack.
+func TestExportOfForeignConfiguration(t *testing.T) {
+	e := &export{Manager: newScene(t).Manager, nodes: []node.Node{{Name: "a-control-plane", Role: nodeimage.RoleControlPlane, State: node.Running, Foreign: true}}}
+	if err := e.config(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
