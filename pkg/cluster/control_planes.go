@@ -58,8 +58,9 @@ func plan(ctx context.Context, n node.Node) (plan nodeimage.Plan, err error) {
 	if err != nil {
 		return plan, err
 	}
-	if err := json.Unmarshal(data, &plan); err != nil {
-		return plan, fmt.Errorf("read %s on node %s: %w", nodeimage.PlanPath, n.Name, err)
+	if json.Unmarshal(data, &plan) != nil {
+		// it has passwords, of which the error may quote something
+		return plan, fmt.Errorf("read %s of node %s: not a plan", nodeimage.PlanPath, n.Name)
 	}
 	return plan, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -343,14 +342,7 @@ func (s *members) registrySecrets(ctx context.Context) (bootstrap.RegistrySecret
 	if !slices.ContainsFunc(s.config.Registries, func(r config.Registry) bool { return r.Username != "" }) {
 		return out, nil
 	}
-	data, err := s.first.ReadFile(ctx, nodeimage.PlanPath)
-	if err != nil {
-		return out, err
-	}
-	var plan nodeimage.Plan
-	if err := json.Unmarshal(data, &plan); err != nil {
-		return out, fmt.Errorf("read %s of node %s: not a plan", nodeimage.PlanPath, s.first.Name)
-	}
-	out.Auth = plan.RegistryAuth
-	return out, nil
+	told, err := plan(ctx, s.first)
+	out.Auth = told.RegistryAuth
+	return out, err
 }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -198,15 +197,11 @@ var errKubeadm = errors.New("kubeadm did not end in time")
 
 // writeDocument writes what kubeadm reads.
 func (u *upgrade) writeDocument(ctx context.Context, n node.Node) error {
-	data, err := n.ReadFile(ctx, nodeimage.PlanPath)
+	told, err := plan(ctx, n)
 	if err != nil {
 		return err
 	}
-	var plan nodeimage.Plan
-	if err := json.Unmarshal(data, &plan); err != nil {
-		return fmt.Errorf("%s of node %s: %w", nodeimage.PlanPath, n.Name, err)
-	}
-	in := kubeadm.UpgradeInput{Version: u.plan.To, IgnorePreflight: plan.IgnorePreflight, Patience: u.opts.Wait}
+	in := kubeadm.UpgradeInput{Version: u.plan.To, IgnorePreflight: told.IgnorePreflight, Patience: u.opts.Wait}
 	if n.Role == nodeimage.RoleControlPlane {
 		conf, err := n.ReadFile(ctx, nodeimage.KubeadmConfigPath)
 		if err != nil {

@@ -56,17 +56,14 @@ first for images of that one, and what was pulled once comes from this machine.`
 }
 
 func (a *App) runCreateRegistry(ctx context.Context, name string, o cluster.RegistryOptions) error {
-	manager, printer, err := a.manager(ctx)
-	if err != nil {
-		return err
-	}
-	defer printer.Close()
-	made, err := manager.CreateRegistry(ctx, name, o)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(a.Out, made.Endpoint)
-	return nil
+	return a.withManager(ctx, func(m *cluster.Manager) error {
+		made, err := m.CreateRegistry(ctx, name, o)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.Out, made.Endpoint)
+		return nil
+	})
 }
 
 func (a *App) getRegistries() *cobra.Command {
