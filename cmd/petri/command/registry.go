@@ -84,23 +84,20 @@ func (a *App) runGetRegistries(ctx context.Context, format string) error {
 	if err := checkFormat(format); err != nil {
 		return err
 	}
-	manager, printer, err := a.manager(ctx)
-	if err != nil {
-		return err
-	}
-	defer printer.Close()
-	registries, err := manager.Registries(ctx)
-	if err != nil {
-		return err
-	}
-	t := table{
-		columns: []string{"NAME", "STATE", "ENDPOINT", "MIRRORS", "CLUSTERS", "IMAGE"}, narrow: 5,
-		value: registries, empty: "There are no registries. Make one: petri create registry",
-	}
-	for _, r := range registries {
-		t.rows = append(t.rows, []string{r.Name, r.State, r.Endpoint, r.Upstream, strings.Join(r.Clusters, ","), r.Image})
-	}
-	return a.print(format, t)
+	return a.withManager(ctx, func(m *cluster.Manager) error {
+		registries, err := m.Registries(ctx)
+		if err != nil {
+			return err
+		}
+		t := table{
+			columns: []string{"NAME", "STATE", "ENDPOINT", "MIRRORS", "CLUSTERS", "IMAGE"}, narrow: 5,
+			value: registries, empty: "There are no registries. Make one: petri create registry",
+		}
+		for _, r := range registries {
+			t.rows = append(t.rows, []string{r.Name, r.State, r.Endpoint, r.Upstream, strings.Join(r.Clusters, ","), r.Image})
+		}
+		return a.print(format, t)
+	})
 }
 
 func (a *App) deleteRegistry() *cobra.Command {
