@@ -155,7 +155,7 @@ func TestPlan(t *testing.T) {
 			programs[name] = true
 		}
 	}
-	for _, name := range strings.Fields("etcd etcdctl coredns containerd containerd-shim-runc-v2 ctr runc ptp bridge loopback host-local portmap crictl local-path-provisioner pause cni petri-images petri-node registry") {
+	for _, name := range strings.Fields("etcd etcdctl coredns containerd containerd-shim-runc-v2 ctr runc ptp bridge loopback host-local portmap crictl local-path-provisioner pause petri-cni petri-images petri-node registry") {
 		if !programs[name] {
 			t.Errorf("nothing builds %s", name)
 		}

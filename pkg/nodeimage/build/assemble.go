@@ -117,7 +117,7 @@ var kubernetesPlaces = []struct{ program, path string }{
 // imageOnly are the programs that are in an image and nowhere else in a node;
 // helper and imageServer are petri's own in the node.
 var imageOnly = []string{
-	"pause", "etcd", "etcdctl", "coredns", "local-path-provisioner", "cni",
+	"pause", "etcd", "etcdctl", "coredns", "local-path-provisioner", "petri-cni",
 	"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
 }
 
