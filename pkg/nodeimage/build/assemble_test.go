@@ -320,6 +320,7 @@ func TestDropped(t *testing.T) {
 		units + "sysinit.target.wants/systemd-hwdb-update.service": true,
 		"usr/lib/systemd/user/x.wants/y":                           false,
 		"usr/lib/udev/hwdb.bin":                                    true,
+		"usr/lib/systemd/systemd-networkd":                         true,
 		"usr/lib/x86_64-linux-gnu/gconv/IBM037.so":                 true,
 	} {
 		if got := dropped(name); got != want {
