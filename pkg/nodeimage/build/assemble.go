@@ -208,8 +208,10 @@ func (in Inputs) addOwn(t, metadata tree, manifest nodeimage.Manifest) error {
 	}
 	t.addLink(nodeimage.EntrypointPath, target)
 	t.addBytes(nodeimage.VersionPath, 0o644, []byte(in.Kubernetes+"\n"))
-	for _, unit := range []string{"containerd", "kubelet", "petri-balancer", "petri-pods", "petri-resolver"} {
-		t.addLink("etc/systemd/system/multi-user.target.wants/"+unit+".service", "../"+unit+".service")
+	for _, unit := range []string{
+		"containerd.service", "kubelet.service", "petri-balancer.service", "petri-pods.service", "petri-resolver.service", "petri-settle.timer",
+	} {
+		t.addLink("etc/systemd/system/multi-user.target.wants/"+unit, "../"+unit)
 	}
 	// the first pod would start it, and wait for it
 	t.addLink("etc/systemd/system/multi-user.target.wants/dbus.service", "/usr/lib/systemd/system/dbus.service")
