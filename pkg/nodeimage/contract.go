@@ -75,6 +75,14 @@ const (
 // those that the engine wrote.
 const EnvDNSSearch = "KIND_DNS_SEARCH"
 
+// ShimGroupAnnotation on a pod is how containerd's shim for runc knows that
+// pods share one process instead of one each, and ShimGroup the group of the
+// cluster's own pods. The image lets the annotation through to the shim.
+const (
+	ShimGroupAnnotation = "io.containerd.runc.v2.group"
+	ShimGroup           = "petri-system"
+)
+
 // Parts of the preloaded store under StorePath. At boot the helper copies Root
 // (metadata, manifests and configs: a few hundred KB) into containerd's root
 // and links each directory of Snapshots into containerd's snapshotter.
