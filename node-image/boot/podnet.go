@@ -37,7 +37,7 @@ func podNetwork(_ context.Context, m *Machine) error {
 	if err != nil {
 		return err
 	}
-	return m.write(podnet.ConflistPath, string(conflist))
+	return m.writeSecret(podnet.ConflistPath, string(conflist))
 }
 
 // mtu is that of the interface with the node's address.
