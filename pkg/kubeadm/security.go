@@ -23,11 +23,21 @@ const authenticationConfig = "authentication-config"
 // and without them nobody could ask for its health.
 var limitsAnonymous = version.MustParseSemantic("v1.32.0-0")
 
+// anonymousGates are the feature gates without which it cannot.
+var anonymousGates = []string{"AnonymousAuthConfigurableEndpoints", "StructuredAuthenticationConfiguration"}
+
+func switchedOff(c *config.Cluster, gates []string) bool {
+	return slices.ContainsFunc(gates, func(gate string) bool {
+		on, said := c.FeatureGates[gate]
+		return said && !on
+	})
+}
+
 // apiServerSecurity are the API server's arguments of the profile.
 func apiServerSecurity(in Input) []any {
 	args := []any{noProfiling()}
 	v, err := version.ParseSemantic(in.KubernetesVersion)
-	if err == nil && v.AtLeast(limitsAnonymous) {
+	if err == nil && v.AtLeast(limitsAnonymous) && !switchedOff(in.Cluster, anonymousGates) {
 		args = append(args, argument(authenticationConfig, nodeimage.AuthenticationPath))
 	}
 	if in.Cluster.Security.PodSecurity.Restricts() {
@@ -38,7 +48,7 @@ func apiServerSecurity(in Input) []any {
 	}
 	return append(args,
 		argument("enable-admission-plugins", "NodeRestriction,DenyServiceExternalIPs"), // the first is kubeadm's
-		argument("kubelet-certificate-authority", nodeimage.CertificatesDir+"/ca.crt"),
+		kubeletAuthority(),
 		argument("encryption-provider-config", nodeimage.EncryptionPath),
 		argument("service-account-extend-token-expiration", "false"),
 		argument("audit-policy-file", nodeimage.AuditPolicyPath),
@@ -49,6 +59,11 @@ func apiServerSecurity(in Input) []any {
 		argument("tls-min-version", tlsVersion),
 		argument("tls-cipher-suites", strings.Join(cipherSuites, ",")),
 	)
+}
+
+// kubeletAuthority has the API server verify kubelets' certificates.
+func kubeletAuthority() any {
+	return argument("kubelet-certificate-authority", nodeimage.CertificatesDir+"/ca.crt")
 }
 
 // managerSecurity are the controller-manager's arguments of the profile.
@@ -94,10 +109,18 @@ func toAny(texts []string) []any {
 // laid over it: it gives way where the API server would refuse both, and the
 // audit log keeps its place.
 func settleSecurity(documents []object) {
+	selfSigned := slices.ContainsFunc(documents, func(d object) bool {
+		return text(d, "kind") == "KubeletConfiguration" && d["serverTLSBootstrap"] != true
+	})
 	for _, d := range documents {
-		if apiServer, ok := d["apiServer"].(object); ok && text(d, "kind") == "ClusterConfiguration" {
-			yieldAuthentication(apiServer)
-			keepAuditVolume(apiServer)
+		apiServer, ok := d["apiServer"].(object)
+		if !ok || text(d, "kind") != "ClusterConfiguration" || apiServer[extraArgs] == nil {
+			continue
+		}
+		yieldAuthentication(apiServer)
+		keepAuditVolume(apiServer)
+		if selfSigned {
+			dropArguments(apiServer, []any{kubeletAuthority()})
 		}
 	}
 }

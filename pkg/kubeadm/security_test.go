@@ -63,3 +63,37 @@ func TestSecurityFiles(t *testing.T) {
 		golden(t, name, all.Bytes())
 	}
 }
+
+// The API server is told of nothing that it would refuse to start with.
+func TestSecurityGivesWay(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*config.Cluster)
+		gone   string
+	}{
+		"a gate": {func(c *config.Cluster) { c.FeatureGates = map[string]bool{"AnonymousAuthConfigurableEndpoints": false} }, authenticationConfig},
+		"OIDC": {func(c *config.Cluster) {
+			c.KubeadmPatches = []string{"{kind: ClusterConfiguration, apiServer: {extraArgs: {oidc-client-id: a}}}"}
+		}, authenticationConfig},
+		"anonymous": {func(c *config.Cluster) {
+			c.KubeadmPatches = []string{"{kind: ClusterConfiguration, apiServer: {extraArgs: {anonymous-auth: 'false'}}}"}
+		}, authenticationConfig},
+		"self-signed": {func(c *config.Cluster) {
+			c.KubeadmPatches = []string{"{kind: KubeletConfiguration, serverTLSBootstrap: false}"}
+		}, "kubelet-certificate-authority"},
+	} {
+		for when, change := range map[string]func(*config.Cluster){"before": func(*config.Cluster) {}, "after": test.change} {
+			c := hardened(0)
+			change(c)
+			args, _ := at(documentsOf(t, c)["ClusterConfiguration"], "apiServer", extraArgs).([]any)
+			there := slices.ContainsFunc(args, func(one any) bool { return nameOf(one) == test.gone })
+			if there != (when == "before") {
+				t.Errorf("%s, %s: %s is there: %v", name, when, test.gone, there)
+			}
+		}
+	}
+	c := hardened(0)
+	c.KubeadmPatches = []string{"{kind: ClusterConfiguration, apiServer: null}"}
+	if got := at(documentsOf(t, c)["ClusterConfiguration"], "apiServer"); got != nil {
+		t.Errorf("who wants no arguments has %v", got)
+	}
+}
