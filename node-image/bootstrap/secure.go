@@ -74,7 +74,7 @@ func (c *controlPlane) startApprover(ctx context.Context) error {
 	if err := os.MkdirAll(c.path(wants), 0o755); err != nil {
 		return err
 	}
-	if err := c.replace(filepath.Join(unitsDir, unit), []byte(approverUnit), 0o600); err != nil {
+	if err := os.WriteFile(c.path(filepath.Join(unitsDir, unit)), []byte(approverUnit), 0o600); err != nil {
 		return err
 	}
 	err := os.Symlink("../"+unit, c.path(filepath.Join(wants, unit)))
