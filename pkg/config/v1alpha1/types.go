@@ -488,7 +488,7 @@ type PodSecurity struct {
 	// Enforce is the level that pods must have, or are refused.
 	//
 	//   - Allowed: privileged, baseline, restricted
-	//   - Default: privileged, in profile hardened restricted
+	//   - Default: privileged, for profile hardened restricted
 	//   - Example: enforce: baseline
 	Enforce string `json:"enforce,omitempty"`
 
@@ -502,7 +502,7 @@ type PodSecurity struct {
 	// Audit is the level below which pods are marked in the audit log.
 	//
 	//   - Allowed: privileged, baseline, restricted
-	//   - Default: privileged, in profile hardened restricted
+	//   - Default: privileged, for profile hardened restricted
 	//   - Example: audit: restricted
 	Audit string `json:"audit,omitempty"`
 
@@ -516,7 +516,7 @@ type PodSecurity struct {
 	// Warn is the level below which whoever makes a pod is warned.
 	//
 	//   - Allowed: privileged, baseline, restricted
-	//   - Default: privileged, in profile hardened restricted
+	//   - Default: privileged, for profile hardened restricted
 	//   - Example: warn: restricted
 	Warn string `json:"warn,omitempty"`
 
