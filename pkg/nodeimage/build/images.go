@@ -74,6 +74,9 @@ func (in Inputs) preloads(base tree) ([]preload, error) {
 		list = append(list, preload{name: upstream + name + ":" + version, short: name, path: defaultPath,
 			files: in.with(nil, name, "usr/local/bin/"+name)})
 	}
+	for _, p := range list {
+		p.addMountPoints()
+	}
 	return list, nil
 }
 
