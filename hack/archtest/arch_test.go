@@ -21,9 +21,9 @@ const module = "github.com/petri-cluster/petri/"
 
 // floors lists every package; one may import only what is on floors below.
 var floors = [][]string{
-	0: {"pkg/errdefs", "pkg/hostnet", "pkg/nodeimage", "pkg/podnet", "pkg/version", "pkg/progress", "pkg/redact", "pkg/logsummary", "pkg/internal/atomicfile", "pkg/internal/jsonpatch", "node-image"},
+	0: {"hack/cis", "pkg/errdefs", "pkg/hostnet", "pkg/nodeimage", "pkg/podnet", "pkg/version", "pkg/progress", "pkg/redact", "pkg/logsummary", "pkg/internal/atomicfile", "pkg/internal/jsonpatch", "node-image"},
 	1: {"pkg/diagnosis", "pkg/exec", "pkg/nodehelper", "pkg/internal/lockfile", "pkg/netguard", "pkg/config/v1alpha1", "pkg/config/kindv1alpha4", "pkg/containerdconf", "pkg/image", "pkg/image/imagetest"},
-	2: {"pkg/bench/engine", "pkg/config", "pkg/kubeconfig", "pkg/node", "pkg/release", "pkg/kube", "node-image/boot", "node-image/bootstrap", "node-image/balancer", "node-image/resolver", "node-image/settle", "node-image/shutdown"},
+	2: {"pkg/bench/engine", "pkg/config", "pkg/kubeconfig", "pkg/node", "pkg/release", "pkg/kube", "node-image/approver", "node-image/boot", "node-image/bootstrap", "node-image/balancer", "node-image/resolver", "node-image/settle", "node-image/shutdown"},
 	3: {"pkg/balancer", "pkg/kubeadm", "pkg/nodeimage/build", "pkg/nodestore", "pkg/provider", "pkg/registry"},
 	4: {"pkg/bench", "pkg/imageload", "pkg/noderelease", "pkg/nodestore/storetest", "pkg/provider/container", "pkg/provider/fake", "pkg/provider/providertest", "pkg/bootstrap", "pkg/doctor", "node-image/imageserver"},
 	5: {"pkg/bench/report", "pkg/cluster", "pkg/cluster/clustertest", "pkg/provider/all"},
@@ -148,6 +148,46 @@ func TestHouseRules(t *testing.T) {
 			return true
 		})
 	}
+}
+
+// What a shell is given is a text of petri's own: nothing is put into it when it
+// runs. Names and paths come as arguments behind it, which it does not read.
+func TestShellScriptsAreConstant(t *testing.T) {
+	fset, files := sources(t)
+	found := 0
+	for _, s := range files {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			list, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			for i := 0; i+2 < len(list.Elts); i++ {
+				if !isText(list.Elts[i], "sh", "/bin/sh", "bash") || !isText(list.Elts[i+1], "-c") {
+					continue
+				}
+				found++
+				ast.Inspect(list.Elts[i+2], func(n ast.Node) bool {
+					if call, ok := n.(*ast.CallExpr); ok {
+						t.Errorf("%s: the script of a shell is put together", fset.Position(call.Pos()))
+					}
+					return true
+				})
+			}
+			return true
+		})
+	}
+	if found == 0 {
+		t.Error("no shell was found")
+	}
+}
+
+func isText(e ast.Expr, texts ...string) bool {
+	literal, ok := e.(*ast.BasicLit)
+	if !ok {
+		return false
+	}
+	text, err := strconv.Unquote(literal.Value)
+	return err == nil && slices.Contains(texts, text)
 }
 
 // maxFunction is the length in lines that no function may pass.

@@ -50,7 +50,7 @@ func replaceFile(path string, data []byte) error {
 	}
 	defer os.Remove(f.Name()) // gone already when all went well
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	err = errors.Join(err, f.Chmod(0o600), f.Close())
 	if err != nil {
 		return err
 	}

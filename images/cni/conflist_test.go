@@ -48,7 +48,7 @@ func TestSyncConflistLeavesOneFile(t *testing.T) {
 	if err != nil || !bytes.Contains(first, []byte("10.244.0.0/24")) {
 		t.Errorf("configuration %q, error %v", first, err)
 	}
-	if info, err := os.Stat(a.conflist); err != nil || info.Mode().Perm() != 0o644 {
+	if info, err := os.Stat(a.conflist); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, error %v", info, err)
 	}
 }

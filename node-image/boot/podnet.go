@@ -37,7 +37,10 @@ func podNetwork(_ context.Context, m *Machine) error {
 	if err != nil {
 		return err
 	}
-	return m.write(podnet.ConflistPath, string(conflist))
+	if err := m.write(podnet.ConflistPath, string(conflist)); err != nil {
+		return err
+	}
+	return os.Chmod(m.path(podnet.ConflistPath), 0o600) // it is root's to know
 }
 
 // mtu is that of the interface with the node's address.

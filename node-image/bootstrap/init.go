@@ -49,6 +49,9 @@ func (n *Node) init(ctx context.Context) error {
 		return err
 	}
 	n.announceManifests()
+	if err := n.makeEncryptionKey(plan); err != nil {
+		return err
+	}
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
@@ -60,7 +63,13 @@ func (n *Node) init(ctx context.Context) error {
 	if err := c.startKubelet(ctx); err != nil {
 		return err
 	}
-	return c.serve(ctx, gate)
+	if err := c.serve(ctx, gate); err != nil {
+		return err
+	}
+	if err := os.Remove(n.path(nodeimage.SuperAdminConfPath)); err != nil {
+		return err
+	}
+	return n.secure(ctx, plan)
 }
 
 // controlPlane is a control plane on its way.
@@ -226,6 +235,9 @@ func (c *controlPlane) publish(ctx context.Context) error {
 		if err := c.kubeadm(ctx, args, nil, nil); err != nil {
 			return err
 		}
+	}
+	if err := c.startApprover(ctx); err != nil {
+		return err
 	}
 	return c.announceJoin()
 }

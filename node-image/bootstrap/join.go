@@ -55,7 +55,10 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 		return n.joinControlPlane(ctx, plan)
 	}
 	args := []string{"kubeadm", "join", "--config=" + nodeimage.KubeadmConfigPath}
-	return n.kubeadm(ctx, append(args, flags(plan)...), nil, nil)
+	if err := n.kubeadm(ctx, append(args, flags(plan)...), nil, nil); err != nil {
+		return err
+	}
+	return n.secure(ctx, plan)
 }
 
 // keepInput puts what the host says of the cluster where kubeadm looks for it.
@@ -131,7 +134,13 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 	if err := c.held.release(func(name string) bool { return !needsAPI(name) }); err != nil {
 		return err
 	}
-	return c.serveToo(ctx, gate)
+	if err := c.serveToo(ctx, gate); err != nil {
+		return err
+	}
+	if err := c.startApprover(ctx); err != nil {
+		return err
+	}
+	return n.secure(ctx, plan)
 }
 
 // serveToo follows the start of an API server that is not the first, and lets

@@ -20,9 +20,11 @@ import (
 )
 
 // sharedCertificates are what kubeadm wants to be the same on all control
-// planes. It makes everything else on each from these.
+// planes, and the key for Secrets, where there is one. kubeadm makes everything
+// else on each from these.
 var sharedCertificates = []string{
 	"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub", "etcd/ca.crt", "etcd/ca.key",
+	strings.TrimPrefix(nodeimage.EncryptionPath, nodeimage.CertificatesDir+"/"),
 }
 
 // Certificates writes what this control plane shares with others, as
@@ -51,9 +53,9 @@ func (n *Node) keepCertificates(certificates nodeimage.Certificates) error {
 		if !slices.Contains(sharedCertificates, name) {
 			return fmt.Errorf("%q is no certificate that control planes share", name)
 		}
-		mode := fs.FileMode(0o644)
-		if strings.HasSuffix(name, ".key") {
-			mode = 0o600
+		mode := fs.FileMode(0o600)
+		if ext := filepath.Ext(name); ext == ".crt" || ext == ".pub" {
+			mode = 0o644
 		}
 		path := n.path(filepath.Join(nodeimage.CertificatesDir, name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -1,8 +1,9 @@
 // Command petri-node is the one program of petri's own in a node: called as
 // "entrypoint" it boots the node and becomes the init system; its other
 // commands bootstrap Kubernetes, change what a control plane shares with others,
-// prepare cgroups, start or change the balancer, pass DNS on, settle a node that
-// is up, and end pods at shutdown. It wires packages together and decides nothing.
+// prepare cgroups, start or change the balancer, pass DNS on, approve certificates,
+// settle a node that is up, and end pods at shutdown. It wires packages together
+// and decides nothing.
 package main
 
 import (
@@ -12,11 +13,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 
+	"github.com/petri-cluster/petri/node-image/approver"
 	"github.com/petri-cluster/petri/node-image/balancer"
 	"github.com/petri-cluster/petri/node-image/boot"
 	"github.com/petri-cluster/petri/node-image/bootstrap"
@@ -38,7 +41,7 @@ func main() {
 
 const usage = "usage: entrypoint INIT [ARG...] | petri-node init | petri-node certificates | petri-node join <INPUT | " +
 	"petri-node extend <EXTENSION | petri-node members | petri-node remove-member ID | " +
-	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node kubelet-cgroup | petri-node settle | petri-node shutdown"
+	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node approver | petri-node kubelet-cgroup | petri-node settle | petri-node shutdown"
 
 func run(ctx context.Context, name string, args []string) error {
 	if name == "entrypoint" {
@@ -76,6 +79,8 @@ func run(ctx context.Context, name string, args []string) error {
 			return err
 		}
 		return resolver.Relay{Listen: listen, Server: net.JoinHostPort(nodeimage.EngineResolver, "53")}.Serve(ctx)
+	case "approver":
+		return approve(ctx, node)
 	case "kubelet-cgroup":
 		return boot.KubeletCgroup("/")
 	case "settle":
@@ -96,6 +101,20 @@ func arguments(command string) int {
 
 func ownBalancer() *balancer.Node {
 	return &balancer.Node{Root: "/", Runner: exec.Host{}, Signal: syscall.Kill}
+}
+
+// approve approves serving certificates. The name server of the node is the
+// engine's, who knows the machines; search domains would add others.
+func approve(ctx context.Context, node *bootstrap.Node) error {
+	a := &approver.Approver{API: node.API, Log: slog.New(slog.NewTextHandler(os.Stdout, nil))}
+	a.Lookup = func(ctx context.Context, name string) ([]netip.Addr, error) {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name+".")
+		for i := range addrs {
+			addrs[i] = addrs[i].Unmap()
+		}
+		return addrs, err
+	}
+	return a.Run(ctx)
 }
 
 // lead starts the node's own balancer, and lets the name of the endpoint lead

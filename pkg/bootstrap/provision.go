@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -119,6 +120,13 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	security, err := kubeadm.SecurityFiles(e.Config)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range slices.Sorted(maps.Keys(security)) {
+		files = append(files, provider.File{Path: path, Data: security[path], Mode: 0o600})
+	}
 	files = append(files, provider.File{Path: nodeimage.ConfigPath, Data: own, Mode: 0o600})
 	return append(files, e.patchFiles(e.versions[n.Image])...), nil
 }
@@ -159,6 +167,9 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		ContainerdPatches:     e.Config.ContainerdPatches,
 		ContainerdJSONPatches: e.Config.ContainerdJSONPatches,
 	}
+	plan.Hardened = e.Config.Security.Hardened()
+	// what the configuration lays over it may say otherwise
+	plan.ServingCertificates = plan.Hardened && bytes.Contains(kubeadmConfig, []byte("\nserverTLSBootstrap: true\n"))
 	// the one that is asked while nobody serves Services; it makes the cluster,
 	// unless that is there
 	first := e.Config.ControlPlanes()[0].Name

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
 	"github.com/petri-cluster/petri/pkg/exec"
@@ -31,6 +32,7 @@ var credentials = []string{"sh", "-c", "cat " + containerdConf + " " + container
 // nothing can be run.
 var credentialPlaces = []string{
 	nodeimage.PlanPath, containerdDir, "/var/lib/kubelet/config.json", "/root/.docker/config.json", nodeimage.ConfigPath,
+	nodeimage.EncryptionPath,
 }
 
 // learnCredentials finds the credentials for registries that a node has. What
@@ -44,9 +46,9 @@ func (e *export) learnCredentials(ctx context.Context, n node.Node) error {
 	printed, err := exec.Output(ctx, n, credentials...)
 	e.Learn(printed)
 	errs := []error{err}
-	for _, name := range []string{nodeimage.PlanPath, containerdConf} {
+	for _, name := range []string{nodeimage.PlanPath, containerdConf, nodeimage.EncryptionPath} {
 		data, err := n.ReadFile(ctx, name)
-		if !isAbsent(err) { // another tool's node has no plan
+		if !isAbsent(err) { // another tool's node has no plan, and few have a key for Secrets
 			errs = append(errs, err)
 		}
 		if err == nil {
@@ -83,10 +85,18 @@ func isAbsent(err error) bool {
 	return errdefs.Is(err, errdefs.ClassNotFound) || ok && failed.Code == 1 && bytes.Contains(failed.Stderr, []byte("No such file"))
 }
 
+// encryptionKey is the key for Secrets in the file that has it.
+var encryptionKey = regexp.MustCompile(`(?m)^[ -]*secret: *(\S+)$`)
+
 // learnFile parses a file for credentials, if it is of a form that has them.
 func (e *export) learnFile(name string, data []byte) error {
 	texts := []string{string(data)}
 	switch {
+	case name == nodeimage.EncryptionPath:
+		for _, key := range encryptionKey.FindAllSubmatch(data, -1) {
+			e.Add(string(key[1]))
+		}
+		return nil
 	case name == nodeimage.PlanPath:
 		var plan nodeimage.Plan
 		if json.Unmarshal(data, &plan) != nil {

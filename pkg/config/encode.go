@@ -20,6 +20,7 @@ func Encode(c *Cluster) ([]byte, error) {
 		KubeadmConfigPatches: c.KubeadmPatches, KubeadmConfigPatchesJSON6902: encodeJSONPatches(c.KubeadmJSONPatches),
 		ContainerdConfigPatches: c.ContainerdPatches, ContainerdConfigPatchesJSON6902: c.ContainerdJSONPatches,
 		Networking: encodeNetworking(c.Networking), LocalRegistries: c.LocalRegistries,
+		Security: v1alpha1.Security{Profile: c.Security.Profile, PodSecurity: v1alpha1.PodSecurity(c.Security.PodSecurity)},
 	}
 	if c.ShareEngine {
 		out.Images.Share = shareEngine

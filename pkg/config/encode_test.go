@@ -31,6 +31,7 @@ func TestEncode(t *testing.T) {
 		"numbers":    begin + "kubeadm: [{apiVersion: kubelet.config.k8s.io/v1beta1, kind: KubeletConfiguration, a: 18446744073709551615, b: 9007199254740993, c: 1e30, d: 0.1, e: [null, true], \"f\": \"1\"}]\n",
 		"kind":       kindRich,
 		"registries": begin + "registries: [{host: docker.io, mirrors: [\"https://m\"]}, {host: \"r:5000\", username: u, passwordEnv: HOME}]\nlocalRegistries: [local]\nimages: {share: engine}\n",
+		"hardened":   begin + "security: {profile: hardened, podSecurity: {enforce: baseline, enforceVersion: v1.36, exemptNamespaces: [a]}}\n",
 		"search":     begin + "networking: {dnsSearch: []}\n",
 		"names":      begin + "name: dev\nnodes: [{role: control-plane}, {role: worker}, {role: worker, name: dev-worker4}, {role: worker, name: dev-worker2}]\n",
 		"odd":        begin + "containerdConfigPatches: [\"#\\t\\u00e9\\r\\n\"]\nnodes: [{labels: {\"y\": \"n\", \"1\": \"2\"}}]\n",
@@ -65,6 +66,15 @@ nodes:
 - count: 1
   image: petri/node:default
   role: control-plane
+security:
+  podSecurity:
+    audit: privileged
+    auditVersion: latest
+    enforce: privileged
+    enforceVersion: latest
+    warn: privileged
+    warnVersion: latest
+  profile: default
 `
 	if diff := cmp.Diff(want, string(data)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

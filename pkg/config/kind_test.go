@@ -103,6 +103,7 @@ func TestKindEveryField(t *testing.T) {
 			DNSDomain: "cluster.local", APIServerAddress: netip.IPv4Unspecified(), APIServerPort: 6443,
 			KubeProxyMode: "ipvs", DNSSearch: []string{}, CNI: "none",
 		},
+		Security: unprotected(),
 		Nodes: []config.Node{
 			{
 				Name: "dev.one-control-plane", Role: "control-plane", Image: "kindest/node:v1.36.3",

@@ -36,7 +36,8 @@ type Options struct {
 // nodes replace those of the file's list.
 type Overrides struct {
 	Name, Image, KubernetesVersion string
-	Ephemeral                      bool // true wins over the file
+	Profile                        string // of security
+	Ephemeral                      bool   // true wins over the file
 	ControlPlanes, Workers         *int
 	LocalRegistries                []string // added to the file's
 }

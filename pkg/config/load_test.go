@@ -50,7 +50,15 @@ func defaults() *config.Cluster {
 			DNSDomain: "cluster.local", APIServerAddress: netip.MustParseAddr("127.0.0.1"),
 			KubeProxyMode: "nftables", CNI: "default",
 		},
+		Security: unprotected(),
 	}
+}
+
+// unprotected is the security of the default profile.
+func unprotected() config.Security {
+	return config.Security{Profile: "default", PodSecurity: config.PodSecurity{
+		Enforce: "privileged", EnforceVersion: "latest", Audit: "privileged", AuditVersion: "latest", Warn: "privileged", WarnVersion: "latest",
+	}}
 }
 
 func TestDefaults(t *testing.T) {
@@ -104,6 +112,9 @@ networking:
   kubeProxyMode: iptables
   dnsSearch: [a.example, b.example.]
   cni: ./calico.yaml
+security:
+  profile: hardened
+  podSecurity: {enforce: baseline, enforceVersion: v1.36, audit: privileged, auditVersion: v1.35, exemptNamespaces: [monitoring]}
 nodes:
 - role: worker
   count: 2
@@ -166,6 +177,10 @@ func richCluster(dir string) *config.Cluster {
 			DNSDomain: "dev.internal", APIServerAddress: netip.IPv4Unspecified(), APIServerPort: 6443,
 			KubeProxyMode: "iptables", DNSSearch: []string{"a.example", "b.example."}, CNI: filepath.Join(dir, "calico.yaml"),
 		},
+		Security: config.Security{Profile: "hardened", PodSecurity: config.PodSecurity{
+			Enforce: "baseline", EnforceVersion: "v1.36", Audit: "privileged", AuditVersion: "v1.35",
+			Warn: "restricted", WarnVersion: "latest", ExemptNamespaces: []string{"monitoring"},
+		}},
 		Nodes: []config.Node{
 			{
 				Name: "dev-control-plane", Role: "control-plane", Image: "petri/node:other",

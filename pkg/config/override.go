@@ -35,6 +35,9 @@ func (s *source) override(o Overrides, p *problems) {
 	if o.KubernetesVersion != "" {
 		s.KubernetesVersion, p.flags["kubernetesVersion"] = o.KubernetesVersion, "--kubernetes-version"
 	}
+	if o.Profile != "" {
+		s.Security.Profile, p.flags["security.profile"] = o.Profile, "--profile"
+	}
 	s.Ephemeral = s.Ephemeral || o.Ephemeral
 	for _, name := range o.LocalRegistries {
 		if !slices.Contains(s.LocalRegistries, name) {

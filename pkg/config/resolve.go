@@ -55,6 +55,7 @@ func (s *source) resolve(p *problems, opts Options) *Cluster {
 	checkJSONPatches(p, "kubeadmConfigPatchesJSON6902", c.KubeadmJSONPatches)
 	checkContainerd(p, c)
 	c.Networking = s.networking(p, opts.Dir)
+	c.Security = resolveSecurity(p, s.Security)
 	c.Registries = s.registries(p, opts.Dir)
 	c.LocalRegistries = slices.Clone(s.LocalRegistries)
 	checkLocalRegistries(p, c.LocalRegistries)

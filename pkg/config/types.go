@@ -21,6 +21,7 @@ type Cluster struct {
 	// Nodes in order: control planes first, each with its final name.
 	Nodes      []Node
 	Networking Networking
+	Security   Security
 	Registries []Registry
 	// LocalRegistries are names of registries that petri runs.
 	LocalRegistries []string
@@ -69,6 +70,22 @@ type Node struct {
 	// a worker they are for JoinConfiguration only.
 	KubeadmPatches     []string
 	KubeadmJSONPatches []JSONPatch
+}
+
+// Security is how much of its security Kubernetes switches on.
+type Security struct {
+	Profile     string // ProfileDefault or ProfileHardened
+	PodSecurity PodSecurity
+}
+
+// PodSecurity is what pods may do in namespaces whose labels do not say it. Each
+// level is "privileged", "baseline" or "restricted", each version "latest" or
+// "v1.36".
+type PodSecurity struct {
+	Enforce, EnforceVersion string
+	Audit, AuditVersion     string
+	Warn, WarnVersion       string
+	ExemptNamespaces        []string // beside those of the cluster's own parts
 }
 
 // Registry is how nodes reach a registry. Passwords are read when nodes are made.

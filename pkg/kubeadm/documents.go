@@ -23,14 +23,12 @@ const (
 func clusterConfiguration(in Input) object {
 	c := in.Cluster
 	gates := featureGateArgs(c)
-	apiServer := object{certSANs: names(in), "extraEnvs": smallHeap()}
 	apiServerArgs := slices.Clone(gates)
 	if len(c.RuntimeConfig) > 0 {
 		apiServerArgs = append(apiServerArgs, argument("runtime-config", joined(c.RuntimeConfig)))
 	}
-	if len(apiServerArgs) > 0 {
-		apiServer["extraArgs"] = apiServerArgs
-	}
+	apiServerArgs = append(apiServerArgs, apiServerSecurity(in)...)
+	apiServer := object{certSANs: names(in), "extraEnvs": smallHeap(), extraArgs: apiServerArgs}
 	manager := append(slices.Clone(gates),
 		// its own start is throttled by the default limits of 20 and 30: the
 		// controllers of a new cluster wait in one queue
@@ -39,6 +37,7 @@ func clusterConfiguration(in Input) object {
 	if len(c.ControlPlanes()) == 1 {
 		manager, scheduler = append(manager, alone()...), append(scheduler, alone()...)
 	}
+	manager, scheduler = append(manager, managerSecurity(c)...), append(scheduler, noProfiling())
 	out := object{
 		"apiVersion": kubeadmAPI, "kind": "ClusterConfiguration",
 		"clusterName":          c.Name,
@@ -51,11 +50,9 @@ func clusterConfiguration(in Input) object {
 			"dnsDomain": c.Networking.DNSDomain,
 		},
 		"apiServer":         apiServer,
-		"controllerManager": object{"extraArgs": manager},
+		"controllerManager": object{extraArgs: manager},
+		"scheduler":         object{extraArgs: scheduler},
 		"etcd":              object{"local": localEtcd(in)},
-	}
-	if len(scheduler) > 0 {
-		out["scheduler"] = object{"extraArgs": scheduler}
 	}
 	if c.Networking.KubeProxyMode == "none" {
 		// not skipPhases: an upgrade must leave it out too
@@ -231,6 +228,9 @@ func kubeletConfiguration(in Input) object {
 	}
 	if in.AllowCgroupV1 {
 		out["failCgroupV1"] = false
+	}
+	if in.Cluster.Security.Hardened() {
+		maps.Copy(out, kubeletSecurity())
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // documentsOf renders the first node of a cluster, and gives its documents by
@@ -48,7 +50,10 @@ func arguments(pairs ...string) []any {
 }
 
 // petri's own arguments of a lone controller-manager.
-var managerArgs = []string{"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false"}
+var managerArgs = []string{"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false", "profiling", "false"}
+
+// and those of the API server.
+var apiServerArgs = []string{"profiling", "false", "authentication-config", nodeimage.AuthenticationPath}
 
 func TestMergePatchesOfArguments(t *testing.T) {
 	path := []string{"controllerManager", extraArgs}
@@ -56,11 +61,11 @@ func TestMergePatchesOfArguments(t *testing.T) {
 		patch string
 		want  []any
 	}{
-		"as a list":            {"{extraArgs: [{name: v, value: '2'}, {name: kube-api-qps, value: '1'}]}", arguments("kube-api-burst", "500", "leader-elect", "false", "v", "2", "kube-api-qps", "1")},
-		"as an object":         {"{extraArgs: {v: 2, kube-api-qps: '1', leader-elect: true}}", arguments("kube-api-burst", "500", "kube-api-qps", "1", "leader-elect", "true", "v", "2")},
-		"removed in a list":    {"{extraArgs: [{name: kube-api-qps, value: null}, {name: kube-api-burst}]}", arguments("leader-elect", "false")},
-		"removed by an object": {"{extraArgs: {kube-api-qps: null, kube-api-burst: null}}", arguments("leader-elect", "false")},
-		"there twice":          {"{extraArgs: [{name: leader-elect, value: a}, {name: leader-elect, value: b}]}", append(arguments(managerArgs[:4]...), arguments("leader-elect", "a", "leader-elect", "b")...)},
+		"as a list":            {"{extraArgs: [{name: v, value: '2'}, {name: kube-api-qps, value: '1'}]}", arguments("kube-api-burst", "500", "leader-elect", "false", "profiling", "false", "v", "2", "kube-api-qps", "1")},
+		"as an object":         {"{extraArgs: {v: 2, kube-api-qps: '1', leader-elect: true}}", arguments("kube-api-burst", "500", "profiling", "false", "kube-api-qps", "1", "leader-elect", "true", "v", "2")},
+		"removed in a list":    {"{extraArgs: [{name: kube-api-qps, value: null}, {name: kube-api-burst}]}", arguments("leader-elect", "false", "profiling", "false")},
+		"removed by an object": {"{extraArgs: {kube-api-qps: null, kube-api-burst: null}}", arguments("leader-elect", "false", "profiling", "false")},
+		"there twice":          {"{extraArgs: [{name: leader-elect, value: a}, {name: leader-elect, value: b}]}", append(arguments(append(slices.Clone(managerArgs[:4]), "profiling", "false")...), arguments("leader-elect", "a", "leader-elect", "b")...)},
 		"all removed":          {"{extraArgs: null}", nil},
 		"nothing":              {"{extraArgs: []}", arguments(managerArgs...)},
 	} {
@@ -85,10 +90,10 @@ func TestMergePatchesOfArguments(t *testing.T) {
 func TestMergePatchesOfWhatIsNotThere(t *testing.T) {
 	c := cluster(0)
 	c.KubeadmPatches = []string{
-		"kind: ClusterConfiguration\napiServer: {extraArgs: {v: '3'}, certSANs: [localhost, shop.test]}\netcd: {local: {serverCertSANs: [x], extraArgs: {v: '1'}}}\nscheduler: {extraArgs: {leader-elect: null}}\n",
+		"kind: ClusterConfiguration\napiServer: {extraArgs: {v: '3'}, certSANs: [localhost, shop.test]}\netcd: {local: {serverCertSANs: [x], extraArgs: {v: '1'}}}\nscheduler: {extraArgs: {leader-elect: null, profiling: null}}\n",
 	}
 	d := documentsOf(t, c)["ClusterConfiguration"]
-	if diff := cmp.Diff(arguments("v", "3"), at(d, "apiServer", extraArgs)); diff != "" {
+	if diff := cmp.Diff(arguments(append(apiServerArgs, "v", "3")...), at(d, "apiServer", extraArgs)); diff != "" {
 		t.Errorf("the API server's (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]any{"localhost", "127.0.0.1", "dev-control-plane", "192.168.1.10", "shop.test"}, at(d, "apiServer", certSANs)); diff != "" {
@@ -123,16 +128,17 @@ func TestMergePatchesOfOtherFields(t *testing.T) {
 }
 
 func TestJSONPatchesOfArguments(t *testing.T) {
+	apiServer, byName := arguments(apiServerArgs...), arguments("authentication-config", nodeimage.AuthenticationPath, "profiling", "false")
 	for name, test := range map[string]struct {
 		version, patch string
 		manager, api   []any
 	}{
-		"in a list":               {"v1beta4", "[{op: add, path: /controllerManager/extraArgs/-, value: {name: v, value: '2'}}, {op: remove, path: /controllerManager/extraArgs/0}]", arguments("kube-api-burst", "500", "leader-elect", "false", "v", "2"), nil},
-		"in a list that is empty": {"v1beta4", "[{op: add, path: /apiServer/extraArgs/0, value: {name: v, value: '2'}}]", arguments(managerArgs...), arguments("v", "2")},
-		"by name":                 {"v1beta3", "[{op: add, path: /apiServer/extraArgs/v, value: 2}]", arguments("kube-api-burst", "500", "kube-api-qps", "500", "leader-elect", "false"), arguments("v", "2")},
-		"by name, no version":     {"", "[{op: replace, path: /controllerManager/extraArgs/kube-api-qps, value: '1'}]", arguments("kube-api-burst", "500", "kube-api-qps", "1", "leader-elect", "false"), nil},
-		"whole, as an object":     {"", "[{op: replace, path: /controllerManager/extraArgs, value: {v: '2'}}]", arguments("v", "2"), nil},
-		"of nothing":              {"v1beta4", "[{op: add, path: /certificatesDir, value: /pki}]", arguments(managerArgs...), nil},
+		"in a list":           {"v1beta4", "[{op: add, path: /controllerManager/extraArgs/-, value: {name: v, value: '2'}}, {op: remove, path: /controllerManager/extraArgs/0}]", arguments("kube-api-burst", "500", "leader-elect", "false", "profiling", "false", "v", "2"), apiServer},
+		"first in a list":     {"v1beta4", "[{op: add, path: /apiServer/extraArgs/0, value: {name: v, value: '2'}}]", arguments(managerArgs...), append(arguments("v", "2"), apiServer...)},
+		"by name":             {"v1beta3", "[{op: add, path: /apiServer/extraArgs/v, value: 2}]", arguments("kube-api-burst", "500", "kube-api-qps", "500", "leader-elect", "false", "profiling", "false"), arguments("authentication-config", nodeimage.AuthenticationPath, "profiling", "false", "v", "2")},
+		"by name, no version": {"", "[{op: replace, path: /controllerManager/extraArgs/kube-api-qps, value: '1'}]", arguments("kube-api-burst", "500", "kube-api-qps", "1", "leader-elect", "false", "profiling", "false"), byName},
+		"whole, as an object": {"", "[{op: replace, path: /controllerManager/extraArgs, value: {v: '2'}}]", arguments("v", "2"), apiServer},
+		"of nothing":          {"v1beta4", "[{op: add, path: /certificatesDir, value: /pki}]", arguments(managerArgs...), apiServer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := cluster(0)

@@ -65,6 +65,7 @@ func Render(in Input) ([]byte, error) {
 	}
 	moveTimeouts(documents)
 	leaveExternalEtcd(documents)
+	settleSecurity(documents)
 	var out bytes.Buffer
 	for _, d := range documents {
 		data, err := yaml.Marshal(d)

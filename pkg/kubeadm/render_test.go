@@ -107,6 +107,11 @@ func TestRender(t *testing.T) {
 		"one-learner":        oneLearner(),
 		"dual":               dual(),
 		"ipv6":               ipv6(),
+		"hardened":           input(hardened(1), 0),
+		"hardened-worker":    input(hardened(1), 1),
+		"hardened-patched":   hardenedPatched(),
+		"anonymous-patched":  anonymousPatched(),
+		"v1.31":              oldest(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Render(in)

@@ -58,6 +58,20 @@ const (
 	EngineResolver = "127.0.0.11"
 	// CertificatesDir holds kubeadm's keys and certificates.
 	CertificatesDir = "/etc/kubernetes/pki"
+	// SecurityDir holds what the API server is told of security. kubeadm mounts
+	// CertificatesDir into its pod, so that this needs no volume of its own.
+	SecurityDir = CertificatesDir + "/petri"
+	// AuthenticationPath, AdmissionPath and AuditPolicyPath are files of the
+	// host's in SecurityDir: what anonymous users may ask, how pods are admitted,
+	// and what is written to the audit log.
+	AuthenticationPath = SecurityDir + "/authentication.yaml"
+	AdmissionPath      = SecurityDir + "/admission.yaml"
+	AuditPolicyPath    = SecurityDir + "/audit-policy.yaml"
+	// EncryptionPath holds the key by which Secrets are encrypted in etcd. The
+	// first control plane makes it, and it is one of the Certificates.
+	EncryptionPath = SecurityDir + "/encryption.yaml"
+	// AuditLogDir holds the audit logs of a control plane.
+	AuditLogDir = "/var/log/kubernetes/audit"
 	// DiscoveryPath holds a joining node's kubeconfig with the address and CA
 	// of the cluster, and no credentials.
 	DiscoveryPath = "/petri/discovery.conf"
@@ -236,6 +250,12 @@ type Plan struct {
 	// Foreign: the image is not petri's, and its own entrypoint has booted the
 	// node. The helper does what petri's would have done beside.
 	Foreign bool `json:"foreign,omitempty"`
+	// Hardened is whether the profile of security is: the first control plane
+	// makes the key for Secrets, and certificates are for root's eyes too.
+	Hardened bool `json:"hardened,omitempty"`
+	// ServingCertificates: kubelets ask the cluster for serving certificates, and
+	// control planes approve those for what a node really is.
+	ServingCertificates bool `json:"servingCertificates,omitempty"`
 	// IgnorePreflight lists kubeadm's preflight checks that do not hold in a
 	// container, each with its reason in the host's code.
 	IgnorePreflight []string `json:"ignorePreflight,omitempty"`
@@ -256,8 +276,8 @@ type JoinInput struct {
 	Certificates Certificates `json:"certificates,omitempty"`
 }
 
-// Certificates are the keys and certificates that all control planes of a
-// cluster share, by their paths below CertificatesDir, as "petri-node
+// Certificates are the keys and certificates, and the key for Secrets, that all
+// control planes of a cluster share, by their paths below CertificatesDir, as "petri-node
 // certificates" writes them to standard output. They are secrets: they are
 // never logged.
 type Certificates map[string][]byte

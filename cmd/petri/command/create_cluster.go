@@ -18,13 +18,13 @@ import (
 )
 
 type createClusterOptions struct {
-	name, config, image, kubernetes string
-	controlPlanes, workers          int
-	wait                            time.Duration
-	retain, ephemeral               bool
-	kubeconfig, timeline            string
-	registries                      []string
-	changed                         func(flag string) bool
+	name, config, image, kubernetes, profile string
+	controlPlanes, workers                   int
+	wait                                     time.Duration
+	retain, ephemeral                        bool
+	kubeconfig, timeline                     string
+	registries                               []string
+	changed                                  func(flag string) bool
 }
 
 func (a *App) createCluster() *cobra.Command {
@@ -38,6 +38,7 @@ fails, or you interrupt it, everything is removed again (--retain keeps it).`,
 		Example: `  petri create cluster
   petri create cluster --name two --workers 2
   petri create cluster --name ha --control-planes 3 --workers 3
+  petri create cluster --profile hardened
   petri create cluster --config cluster.yaml --wait 5m`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,6 +51,7 @@ fails, or you interrupt it, everything is removed again (--retain keeps it).`,
 	f.StringVar(&o.config, "config", "", "configuration file, petri's or kind's, - for standard input")
 	f.StringVar(&o.image, "image", "", "node image for all nodes (default "+defaultImage()+")")
 	f.StringVar(&o.kubernetes, "kubernetes-version", "", "Kubernetes version that the node image must carry, for example v1.36.3")
+	f.StringVar(&o.profile, "profile", "", "profile of security: default, or hardened: audit log, encrypted Secrets, restricted pods, signed kubelet certificates")
 	f.IntVar(&o.controlPlanes, "control-planes", 1, "number of control planes, best an odd one; several come with a load balancer")
 	f.IntVar(&o.workers, "workers", 0, "number of workers")
 	f.DurationVar(&o.wait, "wait", a.defaultWait(), "how long the cluster may take to become usable; 0 does not wait")
@@ -153,6 +155,7 @@ func (a *App) loadConfig(o *createClusterOptions, note func(string)) (*config.Cl
 	}
 	opts.Overrides.Image = o.image
 	opts.Overrides.KubernetesVersion = o.kubernetes
+	opts.Overrides.Profile = o.profile
 	opts.Overrides.Ephemeral = o.ephemeral
 	opts.Overrides.LocalRegistries = o.registries
 	if o.changed("control-planes") {

@@ -108,6 +108,12 @@ type Cluster struct {
 	//   - Example: images: {share: engine}
 	Images Images `json:"images,omitzero"`
 
+	// Security is how much of its security Kubernetes switches on.
+	//
+	//   - Default: as each of its fields says
+	//   - Example: security: {profile: hardened}
+	Security Security `json:"security,omitzero"`
+
 	// FeatureGates switches features of Kubernetes on or off, in all of its
 	// components.
 	//
@@ -451,6 +457,83 @@ type Images struct {
 	//   - Default: none
 	//   - Example: share: engine
 	Share string `json:"share,omitempty"`
+}
+
+// Security is how much of its security Kubernetes switches on.
+type Security struct {
+	// Profile is a set of settings. Both close what costs nobody anything:
+	// anonymous requests but for the API server's health and what kubeadm needs,
+	// profiling, the read-only port of kubelets, credentials that nobody needs
+	// any more. With hardened there are an audit log, Secrets that are encrypted
+	// in etcd, Pod Security "restricted", seccomp for all pods, and serving
+	// certificates of kubelets that the cluster signs and checks; some pods do
+	// not run in such a cluster that do in others.
+	//
+	//   - Allowed: default, hardened
+	//   - Default: default
+	//   - Example: profile: hardened
+	Profile string `json:"profile,omitempty"`
+
+	// PodSecurity is what pods may do in namespaces that do not say it
+	// themselves, by labels of Pod Security admission.
+	//
+	//   - Default: as each of its fields says
+	//   - Example: podSecurity: {enforce: baseline, warn: restricted}
+	PodSecurity PodSecurity `json:"podSecurity,omitzero"`
+}
+
+// PodSecurity is the configuration of Pod Security admission: levels of the Pod
+// Security Standards for all namespaces whose labels do not name others.
+type PodSecurity struct {
+	// Enforce is the level that pods must have, or are refused.
+	//
+	//   - Allowed: privileged, baseline, restricted
+	//   - Default: privileged, for profile hardened restricted
+	//   - Example: enforce: baseline
+	Enforce string `json:"enforce,omitempty"`
+
+	// EnforceVersion is the version of Kubernetes whose rules enforce means.
+	//
+	//   - Allowed: latest, or a minor version such as v1.36
+	//   - Default: latest
+	//   - Example: enforceVersion: v1.36
+	EnforceVersion string `json:"enforceVersion,omitempty"`
+
+	// Audit is the level below which pods are marked in the audit log.
+	//
+	//   - Allowed: privileged, baseline, restricted
+	//   - Default: privileged, for profile hardened restricted
+	//   - Example: audit: restricted
+	Audit string `json:"audit,omitempty"`
+
+	// AuditVersion is the version of Kubernetes whose rules audit means.
+	//
+	//   - Allowed: latest, or a minor version such as v1.36
+	//   - Default: latest
+	//   - Example: auditVersion: latest
+	AuditVersion string `json:"auditVersion,omitempty"`
+
+	// Warn is the level below which whoever makes a pod is warned.
+	//
+	//   - Allowed: privileged, baseline, restricted
+	//   - Default: privileged, for profile hardened restricted
+	//   - Example: warn: restricted
+	Warn string `json:"warn,omitempty"`
+
+	// WarnVersion is the version of Kubernetes whose rules warn means.
+	//
+	//   - Allowed: latest, or a minor version such as v1.36
+	//   - Default: latest
+	//   - Example: warnVersion: latest
+	WarnVersion string `json:"warnVersion,omitempty"`
+
+	// ExemptNamespaces are namespaces in which pods may do anything, beside
+	// those of the cluster's own parts: kube-system and local-path-storage.
+	//
+	//   - Allowed: names of namespaces, each once; they need not be there
+	//   - Default: none
+	//   - Example: exemptNamespaces: [monitoring]
+	ExemptNamespaces []string `json:"exemptNamespaces,omitempty"`
 }
 
 // Networking is the cluster's addresses, its proxy and its CNI. The subnets of
