@@ -211,15 +211,30 @@ func (m *Manager) connect(kubeconfig []byte, server string) (API, error) {
 // lock keeps other petri processes of this user from changing the same
 // cluster at the same time. Who holds it is in the error.
 func lock(name string) (release func(), err error) {
-	if name == "" || name != filepath.Base(name) {
-		// it becomes the name of a file, which is removed afterwards
-		return nil, errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "%q is not the name of a cluster", name)
-	}
-	dir, err := stateDir("locks")
+	path, err := lockPath(name, ".lock")
 	if err != nil {
 		return nil, err
 	}
-	return lockfile.TryAcquire(filepath.Join(dir, name+".lock"))
+	return lockfile.TryAcquire(path)
+}
+
+// lockDeletion waits until no other petri process of this user deletes the same
+// cluster, and keeps others waiting.
+func lockDeletion(ctx context.Context, name string) (release func(), err error) {
+	path, err := lockPath(name, ".delete")
+	if err != nil {
+		return nil, err
+	}
+	return lockfile.Acquire(ctx, path)
+}
+
+func lockPath(name, suffix string) (string, error) {
+	if name == "" || name != filepath.Base(name) {
+		// it becomes the name of a file, which is removed afterwards
+		return "", errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "%q is not the name of a cluster", name)
+	}
+	dir, err := stateDir("locks")
+	return filepath.Join(dir, name+suffix), err
 }
 
 // stateDir is a directory of what petri processes of this user tell each
