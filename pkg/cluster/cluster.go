@@ -64,7 +64,7 @@ type API interface {
 	ClusterConfiguration(ctx context.Context) ([]byte, error)
 	Redirect(ctx context.Context, endpoint string) error
 	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
-	Unmet(ctx context.Context, conditions []kube.Condition) []string
+	Unmet(ctx context.Context, conditions []kube.Condition) ([]kube.Shortfall, error)
 	Observe(ctx context.Context) (kube.Observation, error)
 	Dump(ctx context.Context, open func(resource string) (io.WriteCloser, error), secret func(value string)) error
 }
