@@ -207,18 +207,21 @@ func (f *Facts) units(m Machine) []Problem {
 	return out
 }
 
+// startTime is how long a kubelet may take to start its first static pods.
+const startTime = time.Minute
+
 // components finds static pods that do not run. Without a container runtime
-// nothing is known of them.
+// nothing is known of them, and those of a kubelet that has just begun are on
+// their way.
 func (f *Facts) components(m Machine) []Problem {
 	var out []Problem
 	for _, c := range m.Report.Components {
-		if c.Running || !c.Known {
+		unread := linesWith(m.Report.Manifests, c.Name+".yaml")
+		young := !c.Begun && unread == "" && m.Report.Units["kubelet"].Age < startTime
+		if c.Running || !c.Known || young {
 			continue
 		}
-		log := c.Log
-		if unread := linesWith(m.Report.Manifests, c.Name+".yaml"); unread != "" {
-			log = strings.TrimSpace(log + "\n" + unread)
-		}
+		log := strings.TrimSpace(c.Log + "\n" + unread)
 		p := problem("COMPONENT-DOWN", "%s: %s does not run", m.title(), c.Name).on(m).
 			fix("kubelet starts it again; when it does not stay, mend what its last lines name: its manifest is /etc/kubernetes/manifests/%s.yaml in the node", c.Name)
 		p.Component, p.Log = c.Name, log

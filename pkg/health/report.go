@@ -63,6 +63,7 @@ type Disk struct {
 type Component struct {
 	Name    string
 	Running bool
+	Begun   bool   // there is, or was, a container of it
 	Known   bool   // the container runtime said so
 	Log     string // its last lines
 }
@@ -101,10 +102,10 @@ func parseReport(text string) Report {
 			r.Server, r.Reached, r.Refused = server, text == "reached", strings.Contains(text, "refused")
 		}
 	}
-	running, known := parseContainers(sections["containers"])
+	running, begun, known := parseContainers(sections["containers"])
 	for _, name := range static {
 		r.Components = append(r.Components, Component{
-			Name: name, Known: known, Running: slices.Contains(running, name), Log: sections["static "+name],
+			Name: name, Known: known, Running: slices.Contains(running, name), Begun: slices.Contains(begun, name), Log: sections["static "+name],
 		})
 	}
 	return r
@@ -156,9 +157,9 @@ func parseDisk(fields []string) []Disk {
 	return []Disk{{Path: fields[0], Free: numbers[0] * numbers[1], FreeFiles: numbers[2], Files: numbers[3]}}
 }
 
-// parseContainers are the static pods' containers that run, and whether the
-// container runtime answered at all.
-func parseContainers(text string) (running []string, known bool) {
+// parseContainers are the names of the static pods' containers that run, and of
+// those that ever began, and whether the container runtime answered at all.
+func parseContainers(text string) (running, begun []string, known bool) {
 	var list struct {
 		Containers []struct {
 			Metadata struct{ Name string }
@@ -167,12 +168,16 @@ func parseContainers(text string) (running []string, known bool) {
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return nil, false
+		return nil, nil, false
 	}
 	for _, c := range list.Containers {
-		if c.State == "CONTAINER_RUNNING" && c.Labels["io.kubernetes.pod.namespace"] == "kube-system" {
+		if c.Labels["io.kubernetes.pod.namespace"] != "kube-system" {
+			continue
+		}
+		begun = append(begun, c.Metadata.Name)
+		if c.State == "CONTAINER_RUNNING" {
 			running = append(running, c.Metadata.Name)
 		}
 	}
-	return running, true
+	return running, begun, true
 }
