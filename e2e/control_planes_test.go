@@ -14,7 +14,11 @@ import (
 // volume and two clients write to the API. The kubeconfig is the same all the
 // while. No other test makes clusters beside it: see TestHighAvailability.
 func TestControlPlanesComeAndGo(t *testing.T) {
-	c := create(t, "--workers", "1")
+	create(t, "--workers", "1").controlPlanesComeAndGo(t)
+}
+
+func (c *cluster) controlPlanesComeAndGo(t *testing.T) {
+	t.Helper()
 	kubeconfig, err := os.ReadFile(c.kubeconfig)
 	if err != nil {
 		t.Fatal(err)

@@ -23,10 +23,6 @@ import (
 	"github.com/petri-cluster/petri/pkg/provider/all"
 )
 
-// What is asked for is 10 s on a machine with nothing else to do; here other
-// clusters may be made beside.
-const longestPause = 30 * time.Second
-
 // A cluster of three control planes loses any one of them, or its load
 // balancer, and no write that was acknowledged. One cluster goes through all of
 // it, with a client that never stops writing. No other test makes clusters
@@ -152,7 +148,7 @@ func (h *highlyAvailable) balancersAreTold(t *testing.T) {
 	}
 	manager := library.New(p, progress.Discard)
 	servers := func(node string) int {
-		return strings.Count(docker(t, "exec", node, "cat", "/petri/haproxy.cfg"), "\n    server ")
+		return strings.Count(docker(t, "exec", node, "cat", "/var/lib/petri/haproxy.cfg"), "\n    server ")
 	}
 	programs := func() string { return docker(t, "top", h.loadBalancer(), "-o", "pid,cmd") }
 	failures, before := h.writer.failed(), programs()

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	nodeimage "github.com/petri-cluster/petri/node-image"
+	contract "github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // manifest is a file of the image with its placeholders and template filled.
@@ -158,6 +159,26 @@ func TestDefaultStorage(t *testing.T) {
 	}
 	if len(paths.NodePathMap) != 1 || !slices.Equal(paths.NodePathMap[0].Paths, []string{"/var/local-path-provisioner"}) {
 		t.Errorf("paths are %+v", paths)
+	}
+}
+
+// The pods of the addons share a shim with the others of the cluster's own, which
+// takes containerd to pass the annotation on.
+func TestShimGroup(t *testing.T) {
+	cni := one[*appsv1.DaemonSet](t, objects(t, manifest(t, "default-cni.yaml"))).Spec.Template
+	storage := one[*appsv1.Deployment](t, objects(t, manifest(t, "default-storage.yaml"))).Spec.Template
+	for _, pod := range []corev1.PodTemplateSpec{cni, storage} {
+		if pod.Annotations[contract.ShimGroupAnnotation] != contract.ShimGroup {
+			t.Errorf("pods of %s have annotations %v", pod.Spec.ServiceAccountName, pod.Annotations)
+		}
+	}
+	root, err := nodeimage.RootFS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := fs.ReadFile(root, "etc/containerd/config.toml")
+	if err != nil || !strings.Contains(string(config), "\n      pod_annotations = ['"+contract.ShimGroupAnnotation+"']\n") {
+		t.Errorf("containerd keeps the annotation to itself (%v)", err)
 	}
 }
 

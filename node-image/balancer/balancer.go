@@ -61,6 +61,9 @@ func (n *Node) Change(ctx context.Context, from io.Reader) error {
 	}
 	path := filepath.Join(n.Root, nodeimage.BalancerPath)
 	next := path + ".next"
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	if err := os.WriteFile(next, conf, 0o644); err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.has(t, "the new one\n")
-	if diff := cmp.Diff([]string{"/usr/sbin/haproxy -c -f /petri/haproxy.cfg.next"}, s.commands); diff != "" {
+	if diff := cmp.Diff([]string{"/usr/sbin/haproxy -c -f /var/lib/petri/haproxy.cfg.next"}, s.commands); diff != "" {
 		t.Errorf("commands (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"7 user defined signal 2"}, s.signals); diff != "" {

@@ -1,8 +1,8 @@
 // Command petri-node is the one program of petri's own in a node: called as
 // "entrypoint" it boots the node and becomes the init system; its other
 // commands bootstrap Kubernetes, change what a control plane shares with others,
-// prepare cgroups, start or change the balancer, pass DNS on, and end pods at
-// shutdown. It wires packages together and decides nothing.
+// prepare cgroups, start or change the balancer, pass DNS on, settle a node that
+// is up, and end pods at shutdown. It wires packages together and decides nothing.
 package main
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/petri-cluster/petri/node-image/boot"
 	"github.com/petri-cluster/petri/node-image/bootstrap"
 	"github.com/petri-cluster/petri/node-image/resolver"
+	"github.com/petri-cluster/petri/node-image/settle"
 	"github.com/petri-cluster/petri/node-image/shutdown"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -37,7 +38,7 @@ func main() {
 
 const usage = "usage: entrypoint INIT [ARG...] | petri-node init | petri-node certificates | petri-node join <INPUT | " +
 	"petri-node extend <EXTENSION | petri-node members | petri-node remove-member ID | " +
-	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node kubelet-cgroup | petri-node shutdown"
+	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node kubelet-cgroup | petri-node settle | petri-node shutdown"
 
 func run(ctx context.Context, name string, args []string) error {
 	if name == "entrypoint" {
@@ -77,6 +78,8 @@ func run(ctx context.Context, name string, args []string) error {
 		return resolver.Relay{Listen: listen, Server: net.JoinHostPort(nodeimage.EngineResolver, "53")}.Serve(ctx)
 	case "kubelet-cgroup":
 		return boot.KubeletCgroup("/")
+	case "settle":
+		return settle.Run("/")
 	case "shutdown":
 		return shutdown.Run(ctx, "/", exec.Host{})
 	}

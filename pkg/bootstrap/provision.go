@@ -119,10 +119,8 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(files,
-		provider.File{Path: nodeimage.ConfigPath, Data: own, Mode: 0o600},
-		provider.File{Path: nodeimage.PatchesDir + "/corednsdeployment+strategic.yaml", Data: e.corednsPatch()},
-	), nil
+	files = append(files, provider.File{Path: nodeimage.ConfigPath, Data: own, Mode: 0o600})
+	return append(files, e.patchFiles(e.versions[n.Image])...), nil
 }
 
 // isForeign reports whether a node's image is not petri's: it brings no helper,
@@ -208,21 +206,6 @@ func firstRange(pods netip.Prefix) netip.Prefix {
 		bits = 64
 	}
 	return netip.PrefixFrom(pods.Masked().Addr(), max(bits, pods.Bits()))
-}
-
-// corednsPatch is a kubeadm patch for CoreDNS's Deployment, which would
-// otherwise be probed each ten seconds and have two replicas on one node.
-func (e *Env) corednsPatch() []byte {
-	replicas := min(2, len(e.Config.Nodes))
-	return fmt.Appendf(nil, `spec:
-  replicas: %d
-  template:
-    spec:
-      containers:
-      - name: coredns
-        readinessProbe:
-          periodSeconds: 1
-`, replicas)
 }
 
 // tokenTTL is how long a node may take to join.

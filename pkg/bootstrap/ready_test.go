@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 func TestUsableConditions(t *testing.T) {
@@ -46,7 +47,8 @@ func TestCoreDNSPatch(t *testing.T) {
 			Spec struct {
 				Replicas float64
 				Template struct {
-					Spec struct {
+					Metadata struct{ Annotations map[string]string }
+					Spec     struct {
 						Containers []struct {
 							Name           string
 							ReadinessProbe struct{ PeriodSeconds int }
@@ -63,6 +65,9 @@ func TestCoreDNSPatch(t *testing.T) {
 		}
 		if c := patch.Spec.Template.Spec.Containers; len(c) != 1 || c[0].Name != "coredns" || c[0].ReadinessProbe.PeriodSeconds != 1 {
 			t.Errorf("containers of the patch: %+v", c)
+		}
+		if a := patch.Spec.Template.Metadata.Annotations; a[nodeimage.ShimGroupAnnotation] != nodeimage.ShimGroup {
+			t.Errorf("annotations of the patch: %v", a)
 		}
 	}
 }

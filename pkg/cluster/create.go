@@ -78,9 +78,13 @@ func (m *Manager) Create(ctx context.Context, c *config.Cluster, opts CreateOpti
 // warnOfEven says what an even number of control planes is worth.
 func (m *Manager) warnOfEven(n int) {
 	if n%2 == 0 {
-		m.reporter.Report(progress.Event{Time: time.Now(), Status: progress.Note, Message: fmt.Sprintf(
-			"An even number of control planes, %d, tolerates no more failures than %d: etcd needs more than half of them.", n, n-1)})
+		m.note(fmt.Sprintf("An even number of control planes, %d, tolerates no more failures than %d: etcd needs more than half of them.", n, n-1))
 	}
+}
+
+// note tells the user something that is no step.
+func (m *Manager) note(text string) {
+	m.reporter.Report(progress.Event{Time: time.Now(), Status: progress.Note, Message: text})
 }
 
 // labels are those of everything that a new cluster is made of.

@@ -90,7 +90,24 @@ func (s *members) add(ctx context.Context, opts AddOptions) ([]string, error) {
 	if err != nil {
 		return nil, s.withdraw(ctx, names, token, err)
 	}
-	return names, s.keep(ctx, grown)
+	if err := s.keep(ctx, grown); err != nil {
+		return names, err
+	}
+	if opts.Role == nodeimage.RoleControlPlane {
+		s.warnOfPort()
+	}
+	return names, nil
+}
+
+// warnOfPort says that one of several control planes is the only way in from
+// the host: it was there alone, and no engine takes a port from a container.
+func (s *members) warnOfPort() {
+	i := slices.IndexFunc(s.nodes, func(n node.Node) bool { return n.ServesAPI })
+	if i < 0 || !s.balanced {
+		return
+	}
+	s.note(fmt.Sprintf("The host reaches the API through %[1]s only, which was there first. To have a load balancer instead, replace it: petri delete node %[1]s --name %[2]s, then petri create node --role control-plane --name %[2]s.",
+		s.nodes[i].Name, s.name))
 }
 
 // grown is the cluster with the new nodes, checked as if somebody had written

@@ -3,13 +3,11 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/petri-cluster/petri/pkg/config"
 	"github.com/petri-cluster/petri/pkg/doctor"
 	"github.com/petri-cluster/petri/pkg/kubeconfig"
 	"github.com/petri-cluster/petri/pkg/node"
-	"github.com/petri-cluster/petri/pkg/progress"
 	"github.com/petri-cluster/petri/pkg/provider"
 )
 
@@ -62,7 +60,7 @@ func (m *Manager) askEngine(ctx context.Context, f *doctor.Facts) error {
 func (m *Manager) preflight(ctx context.Context, c *config.Cluster, info provider.Info) error {
 	report := doctor.Examine(&doctor.Facts{Host: m.host(ctx), Cluster: c, Engine: info})
 	for _, f := range report.Of(doctor.Warning) {
-		m.reporter.Report(progress.Event{Time: time.Now(), Status: progress.Note, Message: fmt.Sprintf("warning %s: %s. Do: %s", f.ID, f.Seen, f.Fix)})
+		m.note(fmt.Sprintf("warning %s: %s. Do: %s", f.ID, f.Seen, f.Fix))
 	}
 	return report.Err()
 }

@@ -44,8 +44,11 @@ const (
 	ImageProgramsDir = "/usr/bin"
 	// BalancerPath holds the configuration of the node's balancer over the
 	// API servers. The balancer runs where the file is: on every node of a
-	// cluster with several control planes, and in its load balancer.
-	BalancerPath = "/petri/haproxy.cfg"
+	// cluster with several control planes, and in its load balancer. It is on the
+	// node's volume because it is replaced while pods start: a file that is moved
+	// in a root of fuse-overlayfs meanwhile can end in a deadlock of that with the
+	// kernel's overlays.
+	BalancerPath = "/var/lib/petri/haproxy.cfg"
 	// BalancerPIDPath holds the number of the balancer's first process.
 	BalancerPIDPath = "/run/petri-balancer.pid"
 	// ResolverPath holds the IPv6 address at which the node passes DNS on to
@@ -71,6 +74,14 @@ const (
 // of its resolv.conf, with blanks between them. Set and empty: none; not set:
 // those that the engine wrote.
 const EnvDNSSearch = "KIND_DNS_SEARCH"
+
+// ShimGroupAnnotation on a pod is how containerd's shim for runc knows that
+// pods share one process instead of one each, and ShimGroup the group of the
+// cluster's own pods. The image lets the annotation through to the shim.
+const (
+	ShimGroupAnnotation = "io.containerd.runc.v2.group"
+	ShimGroup           = "petri-system"
+)
 
 // Parts of the preloaded store under StorePath. At boot the helper copies Root
 // (metadata, manifests and configs: a few hundred KB) into containerd's root

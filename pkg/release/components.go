@@ -1,6 +1,9 @@
 package release
 
-import "path"
+import (
+	"cmp"
+	"path"
+)
 
 // PlanOptions are what a plan depends on besides versions.
 type PlanOptions struct {
@@ -15,6 +18,8 @@ type PlanOptions struct {
 type recipe struct {
 	// module is set when Kubernetes prescribes the version.
 	module string
+	// of is the component whose version it has, when that is another one.
+	of string
 	// programs are package paths below the module by program name.
 	programs map[string]string
 	// set are linker variables, in which {version} is "v1.2.3", {bare}
@@ -53,20 +58,31 @@ var recipes = map[string]recipe{
 			// without a tag it calls itself a development build
 			"github.com/coredns/coredns/coremain.gitTag": "{version}",
 		},
+		tags:   []string{"grpcnotrace"}, // as in its releases
 		weight: 140,
 	},
 	"containerd": {
 		programs: map[string]string{
-			"containerd":              "cmd/containerd",
-			"containerd-shim-runc-v2": "cmd/containerd-shim-runc-v2",
-			"ctr":                     "cmd/ctr",
+			"containerd": "cmd/containerd",
+			"ctr":        "cmd/ctr",
 		},
 		// not the shim: there is one for each pod, and it is small
 		combine: []string{"containerd", "ctr"},
 		set: map[string]string{
 			"github.com/containerd/containerd/v2/version.Version": "{version}",
 		},
-		weight: 70,
+		tags:   []string{"urfave_cli_no_docs"}, // as in its releases
+		weight: 60,
+	},
+	// apart from containerd, as in its releases: it speaks ttrpc alone
+	"containerd-shim": {
+		of:       "containerd",
+		programs: map[string]string{"containerd-shim-runc-v2": "cmd/containerd-shim-runc-v2"},
+		set: map[string]string{
+			"github.com/containerd/containerd/v2/version.Version": "{version}",
+		},
+		tags:   []string{"urfave_cli_no_docs", "no_grpc"},
+		weight: 20,
 	},
 	"runc": {
 		programs: map[string]string{"runc": ""},
@@ -74,7 +90,7 @@ var recipes = map[string]recipe{
 		// runc's version is in its source, and its libpathrs tag is left out
 		// because Debian has no such library.
 		link:   []string{"-linkmode", "external", "-extldflags", "-static"},
-		tags:   []string{"seccomp", "netgo", "osusergo"},
+		tags:   []string{"seccomp", "urfave_cli_no_docs", "netgo", "osusergo"},
 		cgo:    true,
 		weight: 15,
 	},
@@ -138,7 +154,7 @@ func Plan(v Versions, p Prescribed, o PlanOptions) []Step {
 	prescribed := map[string]string{"etcd": p.Etcd, "etcdctl": p.Etcd, "coredns": p.CoreDNS}
 	steps := []Step{o.Petri.step()}
 	for name, recipe := range recipes {
-		pin := v.Components[name]
+		pin := v.Components[cmp.Or(recipe.of, name)]
 		if recipe.module != "" {
 			pin = Pin{Module: recipe.module, Version: prescribed[name]}
 		}

@@ -38,10 +38,15 @@ func (m Module) Fetch(ctx context.Context, arch string, r progress.Reporter) (Ku
 // to start.
 var daemons = []string{"kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet"}
 
+// kubernetesTags are those of Kubernetes' own releases (its hack/lib/golang.sh).
+// Without the last one the linker keeps every exported method, because a page of
+// grpc's that nobody serves is a template.
+var kubernetesTags = []string{"selinux", "notest", "grpcnotrace"}
+
 func kubernetesStep(module, version string) Step {
 	s := Step{
 		Name: "kubernetes", Version: version, Module: module, Programs: map[string]string{}, Weight: 280,
-		Combine: daemons, Answer: "Kubernetes {version}\n",
+		Combine: daemons, Answer: "Kubernetes {version}\n", Tags: kubernetesTags,
 	}
 	for _, name := range KubernetesPrograms() {
 		s.Programs[name] = path.Join(module, "cmd", name)

@@ -87,9 +87,12 @@ func isPetri(dir string) (bool, error) {
 func (p Petri) step() Step {
 	s := Step{
 		Name: "petri", Version: p.Version, Module: PetriModule, Dir: p.Dir, Checksum: p.Checksum, Weight: 8,
+		// not petri-node: it is started often, and needs little of what they have
+		// in common
+		Combine: []string{"petri-cni", "petri-images"},
 		Programs: map[string]string{
-			"cni":          PetriModule + "/images/cni",
 			"pause":        PetriModule + "/images/pause",
+			"petri-cni":    PetriModule + "/images/cni",
 			"petri-images": PetriModule + "/node-image/petri-images",
 			"petri-node":   PetriModule + "/node-image/petri-node",
 		},

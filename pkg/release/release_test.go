@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,7 +156,7 @@ func TestPlan(t *testing.T) {
 			programs[name] = true
 		}
 	}
-	for _, name := range strings.Fields("etcd etcdctl coredns containerd containerd-shim-runc-v2 ctr runc ptp bridge loopback host-local portmap crictl local-path-provisioner pause cni petri-images petri-node registry") {
+	for _, name := range strings.Fields("etcd etcdctl coredns containerd containerd-shim-runc-v2 ctr runc ptp bridge loopback host-local portmap crictl local-path-provisioner pause petri-cni petri-images petri-node registry") {
 		if !programs[name] {
 			t.Errorf("nothing builds %s", name)
 		}
@@ -165,6 +166,9 @@ func TestPlan(t *testing.T) {
 	}
 	if got := steps["containerd"].Programs["ctr"]; got != "github.com/containerd/containerd/v2/cmd/ctr" {
 		t.Errorf("ctr is built from %s", got)
+	}
+	if shim := steps["containerd-shim"]; shim.Version != steps["containerd"].Version || !slices.Contains(shim.Tags, "no_grpc") {
+		t.Errorf("the shim is built as %+v", shim)
 	}
 	if diff := cmp.Diff([]string{"CC=cc"}, steps["runc"].Env); diff != "" {
 		t.Error(diff)

@@ -39,13 +39,13 @@ func LoadVersions(data []byte) (Versions, error) {
 		return Versions{}, err
 	}
 	for name := range v.Components {
-		if _, known := recipes[name]; !known {
+		if r, known := recipes[name]; !known || r.of != "" {
 			return Versions{}, fmt.Errorf("read versions.yaml: nothing is known about component %q", name)
 		}
 	}
 	for name, recipe := range recipes {
-		if recipe.module != "" {
-			continue // Kubernetes prescribes its version
+		if recipe.module != "" || recipe.of != "" {
+			continue // Kubernetes prescribes its version, or it has another's
 		}
 		if err := v.Components[name].check("components." + name); err != nil {
 			return Versions{}, err

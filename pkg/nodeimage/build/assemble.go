@@ -117,7 +117,7 @@ var kubernetesPlaces = []struct{ program, path string }{
 // imageOnly are the programs that are in an image and nowhere else in a node;
 // helper and imageServer are petri's own in the node.
 var imageOnly = []string{
-	"pause", "etcd", "etcdctl", "coredns", "local-path-provisioner", "cni",
+	"pause", "etcd", "etcdctl", "coredns", "local-path-provisioner", "petri-cni",
 	"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
 }
 
@@ -208,8 +208,10 @@ func (in Inputs) addOwn(t, metadata tree, manifest nodeimage.Manifest) error {
 	}
 	t.addLink(nodeimage.EntrypointPath, target)
 	t.addBytes(nodeimage.VersionPath, 0o644, []byte(in.Kubernetes+"\n"))
-	for _, unit := range []string{"containerd", "kubelet", "petri-balancer", "petri-pods", "petri-resolver"} {
-		t.addLink("etc/systemd/system/multi-user.target.wants/"+unit+".service", "../"+unit+".service")
+	for _, unit := range []string{
+		"containerd.service", "kubelet.service", "petri-balancer.service", "petri-pods.service", "petri-resolver.service", "petri-settle.timer",
+	} {
+		t.addLink("etc/systemd/system/multi-user.target.wants/"+unit, "../"+unit)
 	}
 	// the first pod would start it, and wait for it
 	t.addLink("etc/systemd/system/multi-user.target.wants/dbus.service", "/usr/lib/systemd/system/dbus.service")
@@ -361,8 +363,10 @@ func dropped(name string) bool {
 	return false
 }
 
-// droppedFiles are single files that the engine makes, or that tools leave.
+// droppedFiles are single files that the engine makes, that tools leave, or that
+// a node never runs: its engine configures its network, and nobody logs in.
 var droppedFiles = []string{
+	"usr/lib/systemd/systemd-networkd", "usr/bin/networkctl", "usr/lib/systemd/systemd-logind",
 	"etc/resolv.conf", "etc/hosts", "var/run", "var/lib/systemd/random-seed",
 	"var/lib/dpkg/status-old", "var/lib/dpkg/diversions-old",
 	"etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-",

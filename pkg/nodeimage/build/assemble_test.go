@@ -178,6 +178,7 @@ func checkLayers(t *testing.T, trees []tree) {
 		"etc/systemd/system/multi-user.target.wants/containerd.service": "../containerd.service",
 		"etc/systemd/system/multi-user.target.wants/kubelet.service":    "../kubelet.service",
 		"etc/systemd/system/multi-user.target.wants/petri-pods.service": "../petri-pods.service",
+		"etc/systemd/system/multi-user.target.wants/petri-settle.timer": "../petri-settle.timer",
 		"etc/systemd/system/multi-user.target.wants/dbus.service":       "/usr/lib/systemd/system/dbus.service",
 	} {
 		if e := trees[3][name]; e == nil || e.header.Typeflag != tar.TypeSymlink || e.header.Linkname != want {
@@ -320,6 +321,7 @@ func TestDropped(t *testing.T) {
 		units + "sysinit.target.wants/systemd-hwdb-update.service": true,
 		"usr/lib/systemd/user/x.wants/y":                           false,
 		"usr/lib/udev/hwdb.bin":                                    true,
+		"usr/lib/systemd/systemd-networkd":                         true,
 		"usr/lib/x86_64-linux-gnu/gconv/IBM037.so":                 true,
 	} {
 		if got := dropped(name); got != want {

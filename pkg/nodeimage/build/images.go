@@ -68,11 +68,14 @@ func (in Inputs) preloads(base tree) ([]preload, error) {
 			files: in.with(nil, "local-path-provisioner", "usr/bin/local-path-provisioner"), entry: []string{"local-path-provisioner"}},
 		{name: in.localPathHelperImage(), short: "local-path-helper", path: defaultPath, files: busybox, entry: []string{"/bin/sh"}},
 		{name: upstream + "kube-proxy:" + version, short: "kube-proxy", path: defaultPath, files: in.with(proxy, "kube-proxy", "usr/local/bin/kube-proxy")},
-		{name: in.cniImage(), short: "cni", path: defaultPath, files: in.with(nft, "cni", "usr/local/bin/petri-cni"), entry: []string{"petri-cni"}},
+		{name: in.cniImage(), short: "cni", path: defaultPath, files: in.with(nft, "petri-cni", "usr/local/bin/petri-cni"), entry: []string{"petri-cni"}},
 	}
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
 		list = append(list, preload{name: upstream + name + ":" + version, short: name, path: defaultPath,
 			files: in.with(nil, name, "usr/local/bin/"+name)})
+	}
+	for _, p := range list {
+		p.addMountPoints()
 	}
 	return list, nil
 }
