@@ -25,7 +25,7 @@ var floors = [][]string{
 	1: {"pkg/diagnosis", "pkg/exec", "pkg/nodehelper", "pkg/internal/lockfile", "pkg/netguard", "pkg/config/v1alpha1", "pkg/config/kindv1alpha4", "pkg/containerdconf", "pkg/image", "pkg/image/imagetest"},
 	2: {"pkg/bench/engine", "pkg/config", "pkg/kubeconfig", "pkg/node", "pkg/release", "pkg/kube", "node-image/approver", "node-image/boot", "node-image/bootstrap", "node-image/balancer", "node-image/resolver", "node-image/settle", "node-image/shutdown"},
 	3: {"pkg/balancer", "pkg/kubeadm", "pkg/nodeimage/build", "pkg/nodestore", "pkg/provider", "pkg/registry"},
-	4: {"pkg/bench", "pkg/imageload", "pkg/noderelease", "pkg/nodestore/storetest", "pkg/provider/container", "pkg/provider/fake", "pkg/provider/providertest", "pkg/bootstrap", "pkg/doctor", "node-image/imageserver"},
+	4: {"pkg/bench", "pkg/imageload", "pkg/noderelease", "pkg/nodestore/storetest", "pkg/provider/container", "pkg/provider/fake", "pkg/provider/providertest", "pkg/bootstrap", "pkg/doctor", "pkg/health", "node-image/imageserver"},
 	5: {"pkg/bench/report", "pkg/cluster", "pkg/cluster/clustertest", "pkg/provider/all"},
 	6: {"cmd/petri/command"},
 	7: {"cmd/petri", "cmd/gendocs", "node-image/petri-images", "node-image/petri-node", "images/cni", "images/pause", "hack/archtest", "hack/release", "e2e"},

@@ -109,8 +109,8 @@ type madeError struct {
 	codes []int
 }
 
-// errorIDs finds the calls of errdefs.New, and those that make doctor's findings
-// and what is known of logs. Providers for tests are left out: nobody meets
+// errorIDs finds the calls of errdefs.New, and those that make doctor's findings,
+// the problems of a cluster and what is known of logs. Providers for tests are left out: nobody meets
 // their errors.
 func errorIDs(t *testing.T) map[string]madeError {
 	t.Helper()
@@ -145,6 +145,8 @@ func errorIDs(t *testing.T) map[string]madeError {
 					class, id = n.Args[1], n.Args[0]
 				case f.Name.Name == "doctor" && ok && (name.Name == "warning" || name.Name == "note"):
 					id = n.Args[0] // it ends nothing
+				case f.Name.Name == "health" && ok && name.Name == "problem":
+					id = n.Args[0] // status ends with NOT-USABLE
 				}
 				if id != nil {
 					calls = append(calls, call{fset.Position(n.Pos()).String(), id, class})

@@ -64,7 +64,7 @@ type API interface {
 	ClusterConfiguration(ctx context.Context) ([]byte, error)
 	Redirect(ctx context.Context, endpoint string) error
 	Pods(ctx context.Context, namespace string) ([]kube.Pod, error)
-	Unmet(ctx context.Context, conditions []kube.Condition) []string
+	Unmet(ctx context.Context, conditions []kube.Condition) ([]kube.Shortfall, error)
 	Observe(ctx context.Context) (kube.Observation, error)
 	Dump(ctx context.Context, open func(resource string) (io.WriteCloser, error), secret func(value string)) error
 }
@@ -211,15 +211,30 @@ func (m *Manager) connect(kubeconfig []byte, server string) (API, error) {
 // lock keeps other petri processes of this user from changing the same
 // cluster at the same time. Who holds it is in the error.
 func lock(name string) (release func(), err error) {
-	if name == "" || name != filepath.Base(name) {
-		// it becomes the name of a file, which is removed afterwards
-		return nil, errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "%q is not the name of a cluster", name)
-	}
-	dir, err := stateDir("locks")
+	path, err := lockPath(name, ".lock")
 	if err != nil {
 		return nil, err
 	}
-	return lockfile.TryAcquire(filepath.Join(dir, name+".lock"))
+	return lockfile.TryAcquire(path)
+}
+
+// lockDeletion waits until no other petri process of this user deletes the same
+// cluster, and keeps others waiting.
+func lockDeletion(ctx context.Context, name string) (release func(), err error) {
+	path, err := lockPath(name, ".delete")
+	if err != nil {
+		return nil, err
+	}
+	return lockfile.Acquire(ctx, path)
+}
+
+func lockPath(name, suffix string) (string, error) {
+	if name == "" || name != filepath.Base(name) {
+		// it becomes the name of a file, which is removed afterwards
+		return "", errdefs.New(errdefs.ClassUsage, "CLUSTER-NAME", "%q is not the name of a cluster", name)
+	}
+	dir, err := stateDir("locks")
+	return filepath.Join(dir, name+suffix), err
 }
 
 // stateDir is a directory of what petri processes of this user tell each

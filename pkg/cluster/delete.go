@@ -9,8 +9,15 @@ import (
 )
 
 // Delete removes a cluster and its entries in the kubeconfig files. What is
-// not there is no error, so that it can be repeated.
+// not there is no error, so that it can be repeated: another deletion of the
+// cluster is waited for. Any other change of it is an error that says who
+// makes it, and nothing is touched.
 func (m *Manager) Delete(ctx context.Context, name string, kubeconfigs []string) error {
+	first, err := lockDeletion(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer first()
 	release, err := lock(name)
 	if err != nil {
 		return err

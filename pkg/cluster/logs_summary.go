@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -114,10 +115,11 @@ func (e *export) apiFindings() []logsummary.Finding {
 		}
 		return out
 	}
-	for _, problem := range e.status.Problems {
-		if !slices.ContainsFunc(e.nodes, func(n node.Node) bool { return problem == described(n)+" is "+string(n.State) }) {
-			out = append(out, logsummary.Finding{Kind: "not usable", What: "cluster " + e.name, Why: problem})
+	for _, p := range e.status.Problems {
+		if p.ID == "NODE-STOPPED" || p.ID == "NODE-PAUSED" {
+			continue // told of the machine
 		}
+		out = append(out, logsummary.Finding{ID: p.ID, Kind: "not usable", What: cmp.Or(p.Component, "cluster "+e.name), Why: p.Seen, Do: p.Fix, Tail: e.String(p.Log)})
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/health"
 	"github.com/petri-cluster/petri/pkg/node"
 )
 
@@ -176,7 +177,7 @@ func TestStartWaits(t *testing.T) {
 		}
 	})
 	status, err := s.Status(t.Context(), "dev")
-	if err != nil || status.Usable || !slices.ContainsFunc(status.Problems, func(p string) bool { return strings.Contains(p, "dev-worker") }) {
+	if err != nil || status.Usable || !slices.ContainsFunc(status.Problems, func(p health.Problem) bool { return strings.Contains(p.Seen, "dev-worker") }) {
 		t.Errorf("status %+v, %v", status, err)
 	}
 	if err := s.Start(t.Context(), "dev", StartOptions{}); err != nil {

@@ -1,17 +1,14 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
-	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/kubeconfig"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
-	"github.com/petri-cluster/petri/pkg/provider"
 )
 
 // Kubeconfig returns the administrator's kubeconfig of a cluster, with the
@@ -100,141 +97,6 @@ func keptConfig(ctx context.Context, name string, nodes []node.Node) ([]byte, er
 		return nil, err
 	}
 	return running[0].ReadFile(ctx, nodeimage.ConfigPath)
-}
-
-// NodeStatus is one node as the engine and the API see it.
-type NodeStatus struct {
-	Name       string            `json:"name"`
-	Role       string            `json:"role"`
-	State      string            `json:"state"` // of the machine: running, stopped, paused
-	Ready      bool              `json:"ready"`
-	Version    string            `json:"version,omitempty"` // kubelet's
-	Addresses  []string          `json:"addresses"`
-	Image      string            `json:"image"`
-	Privileges string            `json:"privileges,omitempty"`
-	Created    string            `json:"created"` // RFC 3339
-	Problem    string            `json:"problem,omitempty"`
-	Conditions []string          `json:"conditions,omitempty"`
-	Resources  map[string]string `json:"resources,omitempty"` // that pods can have
-	Capacity   map[string]string `json:"capacity,omitempty"`  // that the machine has
-}
-
-// Status is a cluster as it is now.
-type Status struct {
-	Name     string       `json:"name"`
-	Provider string       `json:"provider"`
-	Endpoint string       `json:"endpoint,omitempty"`
-	Usable   bool         `json:"usable"`
-	Problems []string     `json:"problems,omitempty"`
-	Nodes    []NodeStatus `json:"nodes"`
-	Pods     []kube.Pod   `json:"systemPods,omitempty"`
-}
-
-// Status says how a cluster is. A cluster that is not usable is no error:
-// Usable and Problems say it.
-func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
-	nodes, err := m.machines(ctx, name)
-	if err != nil {
-		return Status{}, err
-	}
-	return m.statusOf(ctx, name, nodes)
-}
-
-// statusOf is the status of a cluster whose nodes are known.
-func (m *Manager) statusOf(ctx context.Context, name string, nodes []node.Node) (Status, error) {
-	var err error
-	s := Status{Name: name, Provider: m.provider.Name()}
-	if s.Endpoint, err = m.provider.Endpoint(ctx, name); err != nil && !errdefs.Is(err, errdefs.ClassNotFound) {
-		return s, err
-	}
-	for _, n := range nodes {
-		s.Nodes = append(s.Nodes, fromEngine(n))
-		if n.State != node.Running {
-			s.Problems = append(s.Problems, fmt.Sprintf("%s is %s", described(n), n.State))
-		}
-	}
-	if err := m.fromAPI(ctx, &s, nodes); err != nil {
-		s.Problems = append(s.Problems, err.Error())
-	}
-	s.Usable = len(s.Problems) == 0
-	return s, nil
-}
-
-// described is a node as sentences have it.
-func described(n node.Node) string {
-	switch n.Role {
-	case nodeimage.RoleLoadBalancer:
-		return "load balancer " + n.Name
-	case nodeimage.RoleImageServer:
-		return "image server " + n.Name
-	}
-	return "node " + n.Name
-}
-
-func fromEngine(n node.Node) NodeStatus {
-	s := NodeStatus{Name: n.Name, Role: n.Role, State: string(n.State), Image: n.Image, Privileges: n.Privileges, Created: n.Created.UTC().Format("2006-01-02T15:04:05Z")}
-	// nobody but the engine knows how what is beside nodes is
-	s.Ready = isBeside(n) && n.State == node.Running
-	for _, a := range n.Addrs {
-		s.Addresses = append(s.Addresses, a.String())
-	}
-	return s
-}
-
-// systemNamespaces hold what petri and kubeadm install.
-var systemNamespaces = []string{"kube-system", "local-path-storage"}
-
-// fromAPI adds what the API knows, and the conditions that do not hold.
-func (m *Manager) fromAPI(ctx context.Context, s *Status, nodes []node.Node) error {
-	client, err := m.clientOf(ctx, s.Name, nodes)
-	if err != nil {
-		return err
-	}
-	known, err := client.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range s.Nodes {
-		n := &s.Nodes[i]
-		if isBeside(nodes[i]) {
-			continue // the API does not know it
-		}
-		info, ok := known[n.Name]
-		if !ok {
-			n.Problem = "not registered"
-			continue
-		}
-		n.Ready, n.Problem, n.Version = info.Ready, info.Problem, info.Version
-		n.Image = cmp.Or(info.Image, n.Image)
-		n.Conditions, n.Resources, n.Capacity = info.Conditions, info.Resources, info.Capacity
-	}
-	if s.Pods, err = client.Pods(ctx, ""); err != nil {
-		return err
-	}
-	s.Pods = slices.DeleteFunc(s.Pods, func(p kube.Pod) bool { return !slices.Contains(systemNamespaces, p.Namespace) })
-	slices.SortFunc(s.Pods, func(a, b kube.Pod) int { return cmp.Compare(a.Name, b.Name) })
-	conditions, err := m.statusConditions(ctx, client, s.Name, nodes)
-	if err != nil {
-		return err
-	}
-	s.Problems = append(s.Problems, client.Unmet(ctx, conditions)...)
-	return nil
-}
-
-// statusConditions is what usable means now, for the nodes that run.
-func (m *Manager) statusConditions(ctx context.Context, client API, name string, nodes []node.Node) ([]kube.Condition, error) {
-	data, err := configOf(ctx, client, name, nodes)
-	conditions, err := usableConditions(name, kubeNames(nodes), data, err)
-	power, ok := m.provider.(provider.Power)
-	if !ok || err != nil {
-		return conditions, err
-	}
-	running := slices.DeleteFunc(slices.Clone(nodes), func(n node.Node) bool { return n.State != node.Running })
-	started, err := startTimes(ctx, power, running)
-	if err != nil {
-		return nil, err
-	}
-	return append(conditions, since(conditions, started)...), nil
 }
 
 // kubeNames are the names of the nodes that run Kubernetes.

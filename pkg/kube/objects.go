@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -130,6 +132,30 @@ type Pod struct {
 	Ready      int    `json:"ready"`      // containers that are ready
 	Containers int    `json:"containers"` // containers in all
 	Restarts   int    `json:"restarts"`
+	Problem    string `json:"problem,omitempty"` // why it is not Ready
+	// Failing: it will not become Ready by itself soon, by what it shows.
+	Failing bool `json:"failing,omitempty"`
+}
+
+// longUnready is how long a pod may take to become Ready that shows no failure.
+const longUnready = time.Minute
+
+// failing says why a pod is not Ready, and whether that will stay so by what is
+// known: containers that have just ended or begun tell nothing yet.
+func failing(p *corev1.Pod, now time.Time) (why string, fails bool) {
+	if podReady(p) || p.Status.Phase == corev1.PodSucceeded || p.DeletionTimestamp != nil {
+		return "", false
+	}
+	why = podFailing(p)
+	for _, c := range p.Status.Conditions {
+		fails = fails || c.Type == corev1.PodReady && now.Sub(c.LastTransitionTime.Time) > longUnready
+	}
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		if kind, trouble := containerTrouble(&s); kind != "" {
+			why, fails = "container "+s.Name+": "+trouble, fails || kind != Restarting && s.State.Waiting != nil
+		}
+	}
+	return why, fails
 }
 
 // Pods lists all pods of a namespace; all namespaces when it is empty.
@@ -139,7 +165,8 @@ func (c *Client) Pods(ctx context.Context, namespace string) ([]Pod, error) {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}
 	var out []Pod
-	for _, p := range pods.Items {
+	for i := range pods.Items {
+		p := &pods.Items[i]
 		pod := Pod{Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, Phase: string(p.Status.Phase), Containers: len(p.Spec.Containers)}
 		for _, s := range p.Status.ContainerStatuses {
 			pod.Restarts += int(s.RestartCount)
@@ -147,6 +174,7 @@ func (c *Client) Pods(ctx context.Context, namespace string) ([]Pod, error) {
 				pod.Ready++
 			}
 		}
+		pod.Problem, pod.Failing = failing(p, time.Now())
 		out = append(out, pod)
 	}
 	return out, nil

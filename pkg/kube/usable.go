@@ -244,20 +244,25 @@ func list[T any](i cache.SharedIndexInformer) []T {
 	return out
 }
 
-// Unmet looks once and returns the conditions that do not hold, each with
-// what is missing; the error of looking counts as one.
-func (c *Client) Unmet(ctx context.Context, conditions []Condition) []string {
+// Shortfall is a condition that does not hold.
+type Shortfall struct {
+	Condition string // its name
+	Why       string // what is missing
+}
+
+// Unmet looks once and returns the conditions that do not hold.
+func (c *Client) Unmet(ctx context.Context, conditions []Condition) ([]Shortfall, error) {
 	state, err := c.look(ctx)
 	if err != nil {
-		return []string{err.Error()}
+		return nil, err
 	}
-	var out []string
+	var out []Shortfall
 	for _, condition := range conditions {
 		if err := condition.Check(state); err != nil {
-			out = append(out, condition.Name+": not so ("+err.Error()+")")
+			out = append(out, Shortfall{condition.Name, err.Error()})
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (c *Client) look(ctx context.Context) (State, error) {

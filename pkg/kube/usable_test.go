@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -189,20 +188,24 @@ func TestWaitForNothing(t *testing.T) {
 
 func TestUnmet(t *testing.T) {
 	conditions := []Condition{NodesReady([]string{"a"}), DNSServing(), DefaultServiceAccount(), DefaultStorageClass()}
-	c := &Client{typed: fake.NewClientset(readyNode("a", "True"), coreDNS(1, "True"), defaultAccount(), storageClass("true"))}
-	diff(t, []string(nil), c.Unmet(t.Context(), conditions))
-
-	c = &Client{typed: fake.NewClientset(readyNode("a", "False"), defaultAccount(), storageClass("true"))}
-	diff(t, []string{
-		"every node is Ready: not so (a: KubeletNotReady: cni plugin not initialized)",
-		"CoreDNS is serving: not so (there is no Deployment coredns in kube-system)",
-	}, c.Unmet(t.Context(), conditions))
+	unmet := func(c *Client) []Shortfall {
+		got, err := c.Unmet(t.Context(), conditions)
+		if err != nil {
+			t.Error(err)
+		}
+		return got
+	}
+	diff(t, []Shortfall(nil), unmet(&Client{typed: fake.NewClientset(readyNode("a", "True"), coreDNS(1, "True"), defaultAccount(), storageClass("true"))}))
+	diff(t, []Shortfall{
+		{"every node is Ready", "a: KubeletNotReady: cni plugin not initialized"},
+		{"CoreDNS is serving", "there is no Deployment coredns in kube-system"},
+	}, unmet(&Client{typed: fake.NewClientset(readyNode("a", "False"), defaultAccount(), storageClass("true"))}))
 
 	set := fake.NewClientset()
 	set.PrependReactor("list", "storageclasses", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("no answer")
 	})
-	if got := (&Client{typed: set}).Unmet(t.Context(), conditions); !slices.Equal(got, []string{"list storage classes: no answer"}) {
-		t.Errorf("a cluster that does not answer: %q", got)
+	if got, err := (&Client{typed: set}).Unmet(t.Context(), conditions); err == nil || err.Error() != "list storage classes: no answer" {
+		t.Errorf("a cluster that does not answer: %v, %v", got, err)
 	}
 }

@@ -73,22 +73,22 @@ func Main(program string, args []string) int {
 }
 
 // signalContext ends at the first SIGINT or SIGTERM, so that everything is
-// undone in order. The second ends the process at once: the handlers are gone.
+// undone in order. The second ends the process at once.
 func signalContext() (context.Context, func() syscall.Signal, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	got := make(chan syscall.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			signal.Reset(os.Interrupt, syscall.SIGTERM)
+		for s := range signals {
 			sys, _ := s.(syscall.Signal)
+			if ctx.Err() != nil {
+				fmt.Fprintln(os.Stderr, "petri: ended at once; what was begun is left as it is. Repeat the command, or remove the cluster: petri delete cluster --name NAME")
+				os.Exit(128 + int(sys))
+			}
 			got <- sys
 			fmt.Fprintln(os.Stderr, "petri: stopping and cleaning up; once more ends at once")
 			cancel()
-		case <-ctx.Done():
 		}
 	}()
 	received := func() syscall.Signal {

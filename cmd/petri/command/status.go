@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/petri-cluster/petri/pkg/cluster"
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/health"
 )
 
 func (a *App) status() *cobra.Command {
@@ -18,7 +20,13 @@ func (a *App) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say how a cluster is; exit code 0 when it can be used",
-		Args:  noArgs,
+		Long: `The engine, each node and the API are asked at once, and what hangs is given up:
+it takes 15 seconds at most. What is broken is named at the end, each with its
+ID, the node, the last lines that explain it, and what mends it. --output json
+has the same as "problems".
+
+Exit codes: 0 it can be used, 1 it cannot, 3 there is no such cluster.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.runStatus(cmd.Context(), name, format)
 		},
@@ -49,10 +57,19 @@ func (a *App) runStatus(ctx context.Context, name, format string) error {
 	if err := a.printStatus(format, s); err != nil {
 		return err
 	}
-	if !s.Usable {
-		return errdefs.New(errdefs.ClassFailed, "NOT-USABLE", "cluster %q cannot be used: %s", name, strings.Join(s.Problems, "; "))
+	if s.Usable {
+		return nil
 	}
-	return nil
+	return notUsable(s)
+}
+
+func notUsable(s cluster.Status) error {
+	var seen []string
+	for _, p := range s.Problems {
+		seen = append(seen, p.Seen)
+	}
+	return errdefs.New(errdefs.ClassFailed, "NOT-USABLE", "cluster %q cannot be used: %s", s.Name, strings.Join(seen, "; ")).
+		WithHint("%s", cmp.Or(s.Problems[0].Fix, "petri export logs --name "+s.Name))
 }
 
 func (a *App) printStatus(format string, s cluster.Status) error {
@@ -72,7 +89,24 @@ func (a *App) printStatus(format string, s cluster.Status) error {
 	for _, p := range s.Pods {
 		rows = append(rows, []string{p.Name, fmt.Sprintf("%d/%d", p.Ready, p.Containers), p.Phase, strconv.Itoa(p.Restarts), p.Node})
 	}
-	return writeTable(a.Out, []string{"SYSTEM POD", "READY", "STATUS", "RESTARTS", "NODE"}, rows)
+	if err := writeTable(a.Out, []string{"SYSTEM POD", "READY", "STATUS", "RESTARTS", "NODE"}, rows); err != nil {
+		return err
+	}
+	for _, p := range s.Problems {
+		a.printProblem(p)
+	}
+	return nil
+}
+
+// printProblem writes what is broken as doctor writes what it found.
+func (a *App) printProblem(p health.Problem) {
+	fmt.Fprintf(a.Out, "\nproblem %s: %s\n", p.ID, p.Seen)
+	for line := range strings.Lines(p.Log) {
+		fmt.Fprintf(a.Out, "  | %s\n", strings.TrimRight(line, "\r\n"))
+	}
+	if p.Fix != "" {
+		fmt.Fprintf(a.Out, "  do: %s\n", p.Fix)
+	}
 }
 
 func yesNo(b bool) string {

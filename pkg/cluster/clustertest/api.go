@@ -45,14 +45,22 @@ type API struct {
 	redirected     string
 	ailing         map[string]int
 	troubles       []kube.Trouble
+	pods           []kube.Pod // beside those that there always are
 }
+
+// errDead is what a process meets that was killed: nobody hears it.
+var errDead = errors.New("this process was killed")
 
 // begin is what every method does first. It returns with the world locked,
 // also on error.
 func (a *API) begin(ctx context.Context, method, what string) error {
+	dead := a.world.Dead()
 	a.world.mu.Lock()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if dead {
+		return errDead
 	}
 	if err := a.world.broken[method]; err != nil {
 		return err
@@ -96,24 +104,24 @@ func (a *API) apply(ctx context.Context, kind, name string) error {
 
 // Wait returns when the conditions hold, which is at once or never.
 func (a *API) Wait(ctx context.Context, conditions []kube.Condition, met func(name string)) error {
-	missing, err := a.check(ctx, "Wait", conditions, met)
-	if err != nil || len(missing) == 0 {
+	unmet, err := a.check(ctx, "Wait", conditions, met)
+	if err != nil || len(unmet) == 0 {
 		return err
 	}
 	<-ctx.Done()
+	var missing []string
+	for _, s := range unmet {
+		missing = append(missing, s.Condition+": "+s.Why)
+	}
 	return &kube.Unmet{Conditions: missing, Cause: context.Cause(ctx)}
 }
 
 // Unmet is the conditions that do not hold.
-func (a *API) Unmet(ctx context.Context, conditions []kube.Condition) []string {
-	missing, err := a.check(ctx, "Unmet", conditions, nil)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	return missing
+func (a *API) Unmet(ctx context.Context, conditions []kube.Condition) ([]kube.Shortfall, error) {
+	return a.check(ctx, "Unmet", conditions, nil)
 }
 
-func (a *API) check(ctx context.Context, method string, conditions []kube.Condition, met func(string)) (missing []string, err error) {
+func (a *API) check(ctx context.Context, method string, conditions []kube.Condition, met func(string)) (unmet []kube.Shortfall, err error) {
 	defer a.end()
 	if err := a.begin(ctx, method, ""); err != nil {
 		return nil, err
@@ -121,12 +129,12 @@ func (a *API) check(ctx context.Context, method string, conditions []kube.Condit
 	state := a.state()
 	for _, c := range conditions {
 		if err := c.Check(state); err != nil {
-			missing = append(missing, c.Name+": "+err.Error())
+			unmet = append(unmet, kube.Shortfall{Condition: c.Name, Why: err.Error()})
 		} else if met != nil {
 			met(c.Name)
 		}
 	}
-	return missing, nil
+	return unmet, nil
 }
 
 // state is what the conditions are held against.
@@ -249,10 +257,17 @@ func (a *API) Pods(ctx context.Context, _ string) ([]kube.Pod, error) {
 	if err := a.begin(ctx, "Pods", ""); err != nil {
 		return nil, err
 	}
-	return []kube.Pod{
+	return append([]kube.Pod{
 		{Namespace: "default", Name: "mine", Phase: "Running"},
 		{Namespace: "kube-system", Name: "coredns-1", Phase: "Running", Node: a.registered[0], Ready: 1, Containers: 1},
-	}, nil
+	}, a.pods...), nil
+}
+
+// AddPod makes one more pod be there.
+func (a *API) AddPod(p kube.Pod) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.pods = append(a.pods, p)
 }
 
 // Observe is what Trouble said.

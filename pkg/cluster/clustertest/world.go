@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/health"
 	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider/fake"
@@ -61,6 +62,7 @@ func New() *World {
 	w.Handle(w.adminConf, "cat", nodeimage.AdminConfPath)
 	w.Handle(fake.Print(Token+"\n"), "kubeadm", "token", "create")
 	w.Handle(fake.Print(""), "kubeadm", "reset")
+	w.Handle(fake.Print(HealthyReport), "sh", "-c", health.ReportScript)
 	w.upgrades()
 	return w
 }
@@ -168,6 +170,27 @@ func clusterOf(kubeconfig []byte) (string, error) {
 	}
 	return file.Clusters[0].Name, nil
 }
+
+// HealthyReport is what a node says of itself when all is well.
+const HealthyReport = `== clock
+1000.00
+== unit kubelet
+ActiveState=active
+SubState=running
+NRestarts=0
+ActiveEnterTimestampMonotonic=900000000
+== log kubelet
+== unit containerd
+ActiveState=active
+SubState=running
+NRestarts=0
+ActiveEnterTimestampMonotonic=900000000
+== log containerd
+== disks
+/ 1000000 4096 1000000 2000000
+== link
+up
+`
 
 // InitSays makes the node helpers of first control planes say other events
 // than InitEvents. There is an API all the same.

@@ -5,13 +5,14 @@
 package lockfile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -47,7 +48,8 @@ func Acquire(ctx context.Context, path string) (release func(), err error) {
 func TryAcquire(path string) (release func(), err error) {
 	release, err = try(path)
 	if release == nil && err == nil {
-		return nil, errdefs.New(errdefs.ClassExists, "LOCKED", "%s is locked%s", path, heldBy(path))
+		return nil, errdefs.New(errdefs.ClassExists, "LOCKED", "%s is locked%s", path, heldBy(path)).
+			WithHint("wait until that process has ended: the lock ends with it")
 	}
 	return release, err
 }
@@ -96,15 +98,28 @@ func current(lock *flock.Flock, path string) bool {
 	return err == nil && os.SameFile(mine, there)
 }
 
-// sign writes who we are into the file, for heldBy. Where a lock also keeps
-// its holder from writing, the file stays empty.
+// sign writes who we are into the file, for heldBy: the process, the machine and
+// the command, a line each. Where a lock also keeps its holder from writing, the
+// file stays empty.
 func sign(path string) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return
 	}
-	_, _ = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
+	host, _ := os.Hostname() // without it a part of a sentence is missing
+	_, _ = fmt.Fprintf(f, "%d\n%s\n%s\n", os.Getpid(), host, command())
 	_ = f.Close()
+}
+
+// commandLength bounds how much of a command errors quote.
+const commandLength = 120
+
+// command is this process's command line, in one line.
+func command() string {
+	args := slices.Clone(os.Args)
+	args[0] = filepath.Base(args[0])
+	line := strings.Join(strings.Fields(strings.Join(args, " ")), " ")
+	return line[:min(len(line), commandLength)]
 }
 
 func heldBy(path string) string {
@@ -112,9 +127,17 @@ func heldBy(path string) string {
 	if err != nil {
 		return ""
 	}
-	pid, err := strconv.Atoi(string(bytes.TrimSpace(data)))
+	lines := append(strings.Split(string(data), "\n"), "", "")
+	pid, err := strconv.Atoi(lines[0])
 	if err != nil || pid <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(", held by process %d", pid)
+	who := fmt.Sprintf(", held by process %d", pid)
+	if lines[1] != "" {
+		who += " on " + lines[1]
+	}
+	if lines[2] != "" {
+		who += ": " + lines[2]
+	}
+	return who
 }

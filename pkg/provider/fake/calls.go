@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -24,6 +25,47 @@ func (p *Provider) setFailure(n int, f failure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures[n] = f
+}
+
+// At has fn called as the n-th call begins, with the engine locked.
+func (p *Provider) At(n int, fn func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hooks == nil {
+		p.hooks = map[int]func(){}
+	}
+	p.hooks[n] = fn
+}
+
+// errDead is what a process meets that is as good as dead.
+var errDead = errors.New("this process was killed")
+
+// DieAt makes the n-th call, and all later ones, fail without effect, as if the
+// process that makes them had been killed; the n-th itself may have had its
+// effect.
+func (p *Provider) DieAt(n int, effect bool) {
+	p.At(n, func() { p.dead = true })
+	if effect {
+		p.LoseAt(n, errDead)
+	} else {
+		p.FailAt(n, errDead)
+	}
+}
+
+// Dead reports whether DieAt's call has come.
+func (p *Provider) Dead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
+}
+
+// Revive is another process: calls have effect again.
+func (p *Provider) Revive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = false
+	clear(p.hooks)
+	clear(p.failures)
 }
 
 // Calls describes the calls to the engine since New, in order: "create network
@@ -55,7 +97,13 @@ func (p *Provider) count(ctx context.Context, what string) (failure, error) {
 	if ctx.Err() != nil {
 		return failure{}, context.Cause(ctx)
 	}
+	if p.dead {
+		return failure{}, errDead
+	}
 	p.calls = append(p.calls, what)
+	if fn := p.hooks[len(p.calls)]; fn != nil {
+		fn()
+	}
 	f := p.failures[len(p.calls)]
 	if f.err != nil && !f.lost {
 		return failure{}, f.err

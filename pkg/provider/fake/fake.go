@@ -31,6 +31,8 @@ type Provider struct {
 	info     provider.Info
 	calls    []string
 	failures map[int]failure
+	hooks    map[int]func()
+	dead     bool // whoever calls was killed
 	networks map[string]*network
 	machines map[string]*machine
 	// by name, with the clusters that they are connected to
