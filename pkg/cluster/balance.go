@@ -21,8 +21,7 @@ import (
 // one that another tool made are not petri's.
 //
 // When all control planes are about to leave, nothing is changed: a balancer
-// that leads nowhere is of use to nobody, and one control plane beside the load
-// balancer of former times must be reached while it is upgraded.
+// that leads nowhere is of use to nobody.
 func (m *Manager) Balance(ctx context.Context, name string, leaving ...string) error {
 	all, err := m.machines(ctx, name)
 	if err != nil || !isBalanced(all) {

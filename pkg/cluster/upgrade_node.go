@@ -155,28 +155,23 @@ func (u *upgrade) vacate(ctx context.Context, task *progress.Task, n node.Node) 
 // on a node: on a control plane the static pods, on any the configuration of
 // the kubelet. When it fails, what ran before runs on; when it succeeds, what it
 // made is what a later failure goes back to.
-func (u *upgrade) upgradeConfiguration(ctx context.Context, n node.Node) (err error) {
+//
+// Balancers are not told of a control plane whose turn it is. They find out by
+// their checks when its etcd is away, and end the connections to it; had they
+// been told, those that are there would go on, unchecked, and hang.
+func (u *upgrade) upgradeConfiguration(ctx context.Context, n node.Node) error {
 	if err := script(ctx, n, keepBefore, nil, u.plan.To); err != nil {
 		return err
 	}
 	if err := u.writeDocument(ctx, n); err != nil {
 		return err
 	}
-	if n.Role == nodeimage.RoleControlPlane {
-		if err := u.Balance(ctx, u.name, n.Name); err != nil {
-			return err
-		}
-		defer func() {
-			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-			defer cancel()
-			err = errors.Join(err, u.Balance(back, u.name))
-		}()
-	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), u.patience(), errKubeadm)
 	defer cancel()
+	var err error
 	if n.Name != u.order[0].Name {
 		err = u.kubeadm(ctx, n, "node")
 	} else if err = u.kubeadm(ctx, n, "plan", u.plan.To); err == nil {
