@@ -25,6 +25,9 @@ type fault struct {
 	wanted *problem
 	// mend undoes it; nil: the command that status names does.
 	mend func(t *testing.T, f *faulty)
+	// long: the kubelet takes minutes to come back to it, and only make e2e-full
+	// has that time.
+	long bool
 }
 
 // problem is what "petri status --output json" says of one thing that is broken.
@@ -48,7 +51,12 @@ func TestFaults(t *testing.T) {
 	c := create(t, "--workers", "1")
 	f := &faulty{work: c.startWork(t), controlPlane: c.name + "-control-plane", worker: c.name + "-worker"}
 	for _, one := range slices.Concat(programFaults, manifestFaults, machineFaults, clusterFaults) {
-		t.Run(one.name, func(t *testing.T) { f.play(t, one) })
+		if one.long && times == 1 {
+			continue
+		}
+		if !t.Run(one.name, func(t *testing.T) { f.play(t, one) }) {
+			t.Fatal("what is broken still may be: no further fault is played")
+		}
 	}
 }
 
@@ -202,6 +210,7 @@ var manifestFaults = []fault{
 	},
 	{
 		name:   "scheduler with a broken manifest",
+		long:   true,
 		make:   inNode(onControlPlane, "cp /etc/kubernetes/manifests/kube-scheduler.yaml /root/; echo '}}' >> /etc/kubernetes/manifests/kube-scheduler.yaml; crictl ps --name kube-scheduler -q | xargs -r crictl rm -f"),
 		wanted: &problem{ID: "COMPONENT-DOWN", Node: "control-plane", Component: "kube-scheduler"},
 		mend:   inNode(onControlPlane, "cp /root/kube-scheduler.yaml /etc/kubernetes/manifests/"),
@@ -213,7 +222,7 @@ var machineFaults = []fault{
 	{
 		name:   "network interface down",
 		make:   inNode(onWorker, "ip link set eth0 down"),
-		wanted: &problem{ID: "NODE-NETWORK", Node: "worker", Seen: "eth0 is down"},
+		wanted: &problem{ID: "NODE-NETWORK", Node: "worker", Seen: "interface is down"},
 	},
 	{
 		name:   "cut off the network",

@@ -64,12 +64,21 @@ func (b *bench) newFloor(ctx context.Context) (_ *floor, err error) {
 		return nil, err
 	}
 	f.server = client.Server()
-	conf, err := t.place.docker(ctx, "exec", f.node, "cat", nodeimage.SuperAdminConfPath)
+	if f.kubeconfig, err = f.superAdmin(ctx); err != nil {
+		return nil, err
+	}
+	return f, f.script(ctx, "prepare")
+}
+
+// superAdmin has kubeadm write the credentials of one who needs no role, which
+// petri does not leave in a node, and returns them.
+func (f *floor) superAdmin(ctx context.Context) ([]byte, error) {
+	_, err := f.place.docker(ctx, "exec", f.node, "kubeadm", "init", "phase", "kubeconfig", "super-admin", "--config", nodeimage.KubeadmConfigPath)
 	if err != nil {
 		return nil, err
 	}
-	f.kubeconfig = []byte(conf)
-	return f, f.script(ctx, "prepare")
+	conf, err := f.place.docker(ctx, "exec", f.node, "cat", nodeimage.SuperAdminConfPath)
+	return []byte(conf), err
 }
 
 // close removes the floor's node.

@@ -259,7 +259,7 @@ func (f *Facts) network(m Machine) []Problem {
 		return []Problem{problem("NODE-NETWORK", "%s is on no network", m.title()).on(m).
 			fix("put it back at its address: docker network connect%s %s %s", at, network, m.Name)}
 	case m.Report.Link == "down":
-		return []Problem{problem("NODE-NETWORK", "%s: its network interface eth0 is down", m.title()).on(m).
+		return []Problem{problem("NODE-NETWORK", "%s: its network interface is down", m.title()).on(m).
 			fix("docker network disconnect %s %s; docker network connect%s %s %s", network, m.Name, at, network, m.Name)}
 	case m.Report.Server != "" && !m.Report.Reached && !m.Report.Refused && f.controlPlanesOnline():
 		return []Problem{problem("NODE-NETWORK", "%s does not reach the API at %s", m.title(), m.Report.Server).on(m).

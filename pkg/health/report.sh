@@ -18,7 +18,14 @@ for dir in / /var /var/lib/containerd /var/lib/kubelet /var/lib/etcd /var/log /v
 done
 
 section link
-cat /sys/class/net/eth0/operstate 2>/dev/null || echo gone
+# an engine that takes a node off its network and puts it back gives another name
+state=gone
+for link in /sys/class/net/eth*; do
+  [ -e "$link" ] || continue
+  state=$(cat "$link/operstate")
+  [ "$state" = up ] && break
+done
+echo "$state"
 section address
 sed -n 's/.*--node-ip=\([^ ",]*\).*/\1/p' /var/lib/kubelet/kubeadm-flags.env 2>/dev/null
 server=$(sed -n 's|^ *server: *https://||p' /etc/kubernetes/kubelet.conf 2>/dev/null)
