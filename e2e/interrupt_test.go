@@ -87,7 +87,11 @@ func (c *cluster) interrupted(t *testing.T, args []string, after time.Duration, 
 	})
 	defer timer.Stop()
 	_ = cmd.Wait()
-	return cmd.ProcessState.ExitCode(), text.String()
+	code = cmd.ProcessState.ExitCode()
+	if code == -1 && text.Len() == 0 && signals[0] != syscall.SIGKILL {
+		code = 128 + int(signals[0]) // it came before the program had begun, and the kernel ended that
+	}
+	return code, text.String()
 }
 
 // The second signal ends a command at once, which says how to clean up.
