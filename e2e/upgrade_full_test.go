@@ -25,17 +25,44 @@ func TestUpgradeReleases(t *testing.T) {
 				t.Fatalf("build node-image: exit code %d\n%s", r.code, r.stderr)
 			}
 			t.Cleanup(func() { run(cleanupContext(t), "", "", "docker", "rmi", tag) })
-			goesTo(t, create(t, append(c.args, "--image", tag)...), c.from, c.ha)
+			u := &upgrading{image: nodeImage(t), from: c.from, to: released}
+			u.goes(t, create(t, append(c.args, "--image", tag)...), c.ha)
 		})
 	}
 }
 
-// goesTo upgrades a cluster, highly available or not, to the image under test.
-func goesTo(t *testing.T, c *cluster, from string, ha bool) {
-	u := &upgrading{cluster: c, image: nodeImage(t), from: from, to: released, work: c.startWork(t)}
-	u.isAll(t, from)
+// A highly available cluster, and a hardened one, go to a later version of the
+// same programs: writes go on, and what was encrypted is read.
+func TestUpgradeOthers(t *testing.T) {
+	image := laterImage(t, "petri/node:e2e-later-others")
+	for _, c := range []struct {
+		name string
+		ha   bool
+		args []string
+	}{
+		{"three control planes", true, []string{"--control-planes", "3"}},
+		{"hardened", false, []string{"--workers", "1", "--profile", "hardened"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u := &upgrading{image: image, from: released, to: later}
+			made := create(t, c.args...)
+			made.must(t, "label", "namespace", "default", "pod-security.kubernetes.io/enforce=privileged") // for what writes to a volume
+			made.must(t, "create", "secret", "generic", "kept", "--from-literal=key=value")
+			u.goes(t, made, c.ha)
+			if got := made.must(t, "get", "secret", "kept", "-o", "jsonpath={.data.key}"); got != "dmFsdWU=" {
+				t.Errorf("the Secret has %q", got)
+			}
+		})
+	}
+}
+
+// goes upgrades a cluster, highly available or not.
+func (u *upgrading) goes(t *testing.T, c *cluster, ha bool) {
+	t.Helper()
+	u.cluster, u.work = c, c.startWork(t)
+	u.isAll(t, u.from)
 	upgrade := func() {
-		if r := u.upgrade(t, "--kubernetes-version", released, "--yes"); r.code != 0 {
+		if r := u.upgrade(t, "--kubernetes-version", u.to, "--yes"); r.code != 0 {
 			t.Fatalf("exit code %d", r.code)
 		}
 	}
@@ -46,7 +73,7 @@ func goesTo(t *testing.T, c *cluster, from string, ha bool) {
 	} else {
 		upgrade()
 	}
-	u.isAll(t, released)
+	u.isAll(t, u.to)
 	c.must(t, "rollout", "status", "statefulset/work", "--timeout=2m")
 	u.work.uid = c.podUID(t) // it was moved away, and has come back to its volume
 	u.work.check(t)

@@ -15,12 +15,7 @@ import (
 // is lost, also not by an attempt that fails on the way.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	const image = "petri/node:e2e-later"
-	t.Cleanup(func() { run(cleanupContext(t), "", "", "docker", "rmi", image) })
-	r := (&cluster{}).petri(t.Context(), "build", "node-image", serverArchive(t, later), "--image", image, "--progress", "plain")
-	if r.code != 0 {
-		t.Fatalf("build node-image: exit code %d\n%s", r.code, r.stderr)
-	}
+	image := laterImage(t, "petri/node:e2e-later")
 	c := create(t, "--workers", "1")
 	u := &upgrading{cluster: c, image: image, from: c.kubelets(t)[0], work: c.startWork(t)}
 	t.Run("a plan changes nothing", u.plan)
@@ -33,6 +28,17 @@ func TestUpgrade(t *testing.T) {
 // later is the version to upgrade to. Its programs are those of the image under
 // test, which say that they are later: another release would have to be compiled.
 const later = "v1.36.4"
+
+// laterImage makes a node image of that version.
+func laterImage(t *testing.T, image string) string {
+	t.Helper()
+	t.Cleanup(func() { run(cleanupContext(t), "", "", "docker", "rmi", image) })
+	r := (&cluster{}).petri(t.Context(), "build", "node-image", serverArchive(t, later), "--image", image, "--progress", "plain")
+	if r.code != 0 {
+		t.Fatalf("build node-image: exit code %d\n%s", r.code, r.stderr)
+	}
+	return image
+}
 
 type upgrading struct {
 	*cluster
