@@ -48,12 +48,12 @@ func TestInterruptedCreate(t *testing.T) {
 			}
 		}
 	}
-	c.interrupted(t, c.creation(), longest/3, syscall.SIGKILL)
+	c.killedCreation(t, longest/3)
 	c.remove(t)
 	if left := owned(t, c.name); len(left) > 0 {
 		t.Errorf("delete after a kill: %v is left", left)
 	}
-	c.interrupted(t, c.creation(), longest/2, syscall.SIGKILL)
+	c.killedCreation(t, longest/2)
 	if r := c.petri(t.Context(), withImage([]string{"create", "cluster", "--name", c.name})...); r.code != 0 {
 		t.Errorf("create after a kill: exit code %d\n%s", r.code, r.stderr)
 	}
@@ -65,6 +65,23 @@ func TestInterruptedCreate(t *testing.T) {
 // creation are the arguments that create the cluster.
 func (c *cluster) creation() []string {
 	return withImage([]string{"create", "cluster", "--name", c.name})
+}
+
+// killedCreation kills a creation on its way, after a time or, when that was too
+// long, half of it.
+func (c *cluster) killedCreation(t *testing.T, after time.Duration) {
+	t.Helper()
+	for {
+		code, stderr := c.interrupted(t, c.creation(), after, syscall.SIGKILL)
+		if code == -1 {
+			return
+		}
+		if code != 0 {
+			t.Fatalf("create: exit code %d\n%s", code, stderr)
+		}
+		c.remove(t)
+		after /= 2
+	}
 }
 
 // interrupted runs petri and sends signals to it: the first one after a time, the
@@ -87,7 +104,11 @@ func (c *cluster) interrupted(t *testing.T, args []string, after time.Duration, 
 	})
 	defer timer.Stop()
 	_ = cmd.Wait()
-	return cmd.ProcessState.ExitCode(), text.String()
+	code = cmd.ProcessState.ExitCode()
+	if code == -1 && text.Len() == 0 && signals[0] != syscall.SIGKILL {
+		code = 128 + int(signals[0]) // it came before the program had begun, and the kernel ended that
+	}
+	return code, text.String()
 }
 
 // The second signal ends a command at once, which says how to clean up.

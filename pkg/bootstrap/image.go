@@ -65,7 +65,8 @@ func (e *Env) helperFor(arch string) ([]byte, error) {
 
 // CheckImage returns the version of Kubernetes that a node image carries, and
 // whether the image is not petri's. It pulls one that the engine does not have,
-// and fails when it is for another architecture than arch, the engine's.
+// and fails when it is for another architecture than arch, the engine's, or when
+// it is petri's and of another contract.
 func CheckImage(ctx context.Context, store provider.ImageStore, ref, arch string, task *progress.Task) (version string, foreign bool, err error) {
 	image, err := store.Image(ctx, ref)
 	if errdefs.Is(err, errdefs.ClassNotFound) {
@@ -79,6 +80,10 @@ func CheckImage(ctx context.Context, store provider.ImageStore, ref, arch string
 			WithHint("build one for it: petri build node-image --arch %s", arch)
 	}
 	if v := image.Labels[nodeimage.LabelKubernetes]; v != "" {
+		if image.Labels[nodeimage.LabelContract] != nodeimage.Contract {
+			return "", false, errdefs.New(errdefs.ClassUsage, "OLD-NODE-IMAGE", "node image %s was built by another version of petri, which this one cannot work with", ref).
+				WithHint("build it again: petri build node-image %s --image %s", v, ref)
+		}
 		return v, false, nil
 	}
 	// an image of kind's or of somebody else's says it in a file only

@@ -56,6 +56,18 @@ func TestImagesWithoutABalancer(t *testing.T) {
 	}
 }
 
+// An image of another petri's is refused before anything is made of it.
+func TestImageOfAnotherContract(t *testing.T) {
+	p := fake.New()
+	image := clustertest.NodeImage("v1.36.3")
+	image.Labels = map[string]string{nodeimage.LabelKubernetes: "v1.36.3"}
+	p.AddImage(clustertest.Image, image)
+	err := imageEnv(p, "", clustertest.Image).check(t)
+	if e, ok := errors.AsType[*errdefs.Error](err); !ok || e.ID != "OLD-NODE-IMAGE" || e.Class != errdefs.ClassUsage || !strings.Contains(e.Hint, "petri build node-image v1.36.3 --image "+clustertest.Image) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestImageVersions(t *testing.T) {
 	p := fake.New()
 	p.AddImage(clustertest.Image, clustertest.NodeImage("v1.36.3"))

@@ -120,7 +120,7 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	security, err := kubeadm.SecurityFiles(e.Config)
+	security, err := kubeadm.SecurityFiles(e.Config, e.versions[n.Image])
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,13 @@ func Extend(clusterConfiguration []byte, endpoint string) ([]byte, error) {
 	return yaml.Marshal(d)
 }
 
-// dropArguments takes arguments with the same name and value out.
+// dropArguments takes arguments with the same name and value out. What is no
+// list is kubeadm's to refuse.
 func dropArguments(component object, arguments []any) {
-	list, _ := component[extraArgs].([]any)
+	list, ok := component[extraArgs].([]any)
+	if !ok {
+		return
+	}
 	component[extraArgs] = slices.DeleteFunc(list, func(one any) bool {
 		have, _ := one.(object)
 		return slices.ContainsFunc(arguments, func(a any) bool {

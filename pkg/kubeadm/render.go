@@ -65,7 +65,7 @@ func Render(in Input) ([]byte, error) {
 	}
 	moveTimeouts(documents)
 	leaveExternalEtcd(documents)
-	settleSecurity(documents)
+	settleSecurity(documents, in.KubernetesVersion)
 	var out bytes.Buffer
 	for _, d := range documents {
 		data, err := yaml.Marshal(d)

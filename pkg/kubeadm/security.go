@@ -20,24 +20,25 @@ const authenticationConfig = "authentication-config"
 
 // limitsAnonymous is the first Kubernetes whose API server limits anonymous
 // users to some paths without a feature gate. One before knows all or nothing,
-// and without them nobody could ask for its health.
-var limitsAnonymous = version.MustParseSemantic("v1.32.0-0")
+// and without them nobody could ask for its health. Since alwaysLimits no gate
+// takes it away, and the API of the file is stable.
+var (
+	limitsAnonymous = version.MustParseSemantic("v1.32.0-0")
+	alwaysLimits    = version.MustParseSemantic("v1.34.0-0")
+)
 
 // anonymousGates are the feature gates without which it cannot.
 var anonymousGates = []string{"AnonymousAuthConfigurableEndpoints", "StructuredAuthenticationConfiguration"}
 
-func switchedOff(c *config.Cluster, gates []string) bool {
-	return slices.ContainsFunc(gates, func(gate string) bool {
-		on, said := c.FeatureGates[gate]
-		return said && !on
-	})
+func atLeast(kubernetes string, v *version.Version) bool {
+	have, err := version.ParseSemantic(kubernetes)
+	return err == nil && have.AtLeast(v)
 }
 
 // apiServerSecurity are the API server's arguments of the profile.
 func apiServerSecurity(in Input) []any {
 	args := []any{noProfiling()}
-	v, err := version.ParseSemantic(in.KubernetesVersion)
-	if err == nil && v.AtLeast(limitsAnonymous) && !switchedOff(in.Cluster, anonymousGates) {
+	if atLeast(in.KubernetesVersion, limitsAnonymous) {
 		args = append(args, argument(authenticationConfig, nodeimage.AuthenticationPath))
 	}
 	if in.Cluster.Security.PodSecurity.Restricts() {
@@ -47,7 +48,7 @@ func apiServerSecurity(in Input) []any {
 		return args
 	}
 	return append(args,
-		argument("enable-admission-plugins", "NodeRestriction,DenyServiceExternalIPs"), // the first is kubeadm's
+		argument(enabledPlugins, strings.Join(admissionPlugins, ",")),
 		kubeletAuthority(),
 		argument("encryption-provider-config", nodeimage.EncryptionPath),
 		argument("service-account-extend-token-expiration", "false"),
@@ -60,6 +61,11 @@ func apiServerSecurity(in Input) []any {
 		argument("tls-cipher-suites", strings.Join(cipherSuites, ",")),
 	)
 }
+
+const enabledPlugins = "enable-admission-plugins"
+
+// admissionPlugins are those of profile hardened. The first is kubeadm's.
+var admissionPlugins = []string{"NodeRestriction", "DenyServiceExternalIPs"}
 
 // kubeletAuthority has the API server verify kubelets' certificates.
 func kubeletAuthority() any {
@@ -108,7 +114,7 @@ func toAny(texts []string) []any {
 // settleSecurity makes what petri says of security fit what the configuration
 // laid over it: it gives way where the API server would refuse both, and the
 // audit log keeps its place.
-func settleSecurity(documents []object) {
+func settleSecurity(documents []object, kubernetes string) {
 	selfSigned := slices.ContainsFunc(documents, func(d object) bool {
 		return text(d, "kind") == "KubeletConfiguration" && d["serverTLSBootstrap"] != true
 	})
@@ -117,7 +123,8 @@ func settleSecurity(documents []object) {
 		if !ok || text(d, "kind") != "ClusterConfiguration" || apiServer[extraArgs] == nil {
 			continue
 		}
-		yieldAuthentication(apiServer)
+		yieldAuthentication(apiServer, kubernetes)
+		yieldPlugins(apiServer)
 		keepAuditVolume(apiServer)
 		if selfSigned {
 			dropArguments(apiServer, []any{kubeletAuthority()})
@@ -127,16 +134,57 @@ func settleSecurity(documents []object) {
 
 // yieldAuthentication takes petri's limit of anonymous users out where the
 // configuration says itself who they are, or who others are: the API server
-// takes it from one place only.
-func yieldAuthentication(apiServer object) {
+// takes it from one place only. It also does where the gates for it are off.
+func yieldAuthentication(apiServer object, kubernetes string) {
 	args, _ := apiServer[extraArgs].([]any)
-	if !slices.ContainsFunc(args, func(one any) bool {
+	said := slices.ContainsFunc(args, func(one any) bool {
 		name := nameOf(one)
 		return name == "anonymous-auth" || strings.HasPrefix(name, "oidc-")
-	}) {
+	})
+	if said || !atLeast(kubernetes, alwaysLimits) && gatesOff(values(args, "feature-gates")) {
+		dropArguments(apiServer, []any{argument(authenticationConfig, nodeimage.AuthenticationPath)})
+	}
+}
+
+// gatesOff reports whether one of anonymousGates, which are in beta, is off.
+func gatesOff(pairs []string) bool {
+	gates := map[string]string{}
+	for _, pair := range pairs {
+		gate, on, _ := strings.Cut(pair, "=")
+		gates[strings.TrimSpace(gate)] = strings.ToLower(strings.TrimSpace(on))
+	}
+	return slices.ContainsFunc(anonymousGates, func(gate string) bool {
+		on, said := gates[gate]
+		return said && on != "true" || !said && gates["AllBeta"] == "false"
+	})
+}
+
+// yieldPlugins takes those of petri's admission plugins out that the
+// configuration switches off: the API server refuses to have them both on and off.
+func yieldPlugins(apiServer object) {
+	args, _ := apiServer[extraArgs].([]any)
+	off := values(args, "disable-admission-plugins")
+	own := argument(enabledPlugins, strings.Join(admissionPlugins, ","))
+	on := slices.DeleteFunc(slices.Clone(admissionPlugins), func(plugin string) bool { return slices.Contains(off, plugin) })
+	if len(on) == len(admissionPlugins) || !slices.Equal(values(args, enabledPlugins), admissionPlugins) {
 		return
 	}
-	dropArguments(apiServer, []any{argument(authenticationConfig, nodeimage.AuthenticationPath)})
+	dropArguments(apiServer, []any{own})
+	if args, ok := apiServer[extraArgs].([]any); ok && len(on) > 0 {
+		apiServer[extraArgs] = append(args, argument(enabledPlugins, strings.Join(on, ",")))
+	}
+}
+
+// values are the parts, with commas between, of the arguments of a name.
+func values(args []any, name string) []string {
+	var out []string
+	for _, one := range args {
+		o, _ := one.(object)
+		if text(o, "name") == name && text(o, "value") != "" {
+			out = append(out, strings.Split(text(o, "value"), ",")...)
+		}
+	}
+	return out
 }
 
 const auditLogPath = "audit-log-path"
@@ -166,9 +214,9 @@ func keepAuditVolume(apiServer object) {
 }
 
 // SecurityFiles are the files that the API server's arguments name, by their
-// paths on every control plane. None is a secret.
-func SecurityFiles(c *config.Cluster) (map[string][]byte, error) {
-	documents := map[string]object{nodeimage.AuthenticationPath: authentication()}
+// paths on every control plane of a version of Kubernetes. None is a secret.
+func SecurityFiles(c *config.Cluster, kubernetes string) (map[string][]byte, error) {
+	documents := map[string]object{nodeimage.AuthenticationPath: authentication(kubernetes)}
 	if c.Security.PodSecurity.Restricts() {
 		documents[nodeimage.AdmissionPath] = admission(c.Security.PodSecurity)
 	}
@@ -193,13 +241,17 @@ func SecurityFiles(c *config.Cluster) (map[string][]byte, error) {
 var anonymousPaths = []string{"/livez", "/readyz", "/healthz", "/api/v1/namespaces/kube-public/configmaps/cluster-info"}
 
 // authentication lets anonymous users ask for anonymousPaths alone.
-func authentication() object {
+func authentication(kubernetes string) object {
+	api := "apiserver.config.k8s.io/v1beta1"
+	if atLeast(kubernetes, alwaysLimits) {
+		api = "apiserver.config.k8s.io/v1"
+	}
 	conditions := []any{}
 	for _, path := range anonymousPaths {
 		conditions = append(conditions, object{"path": path})
 	}
 	return object{
-		"apiVersion": "apiserver.config.k8s.io/v1beta1", "kind": "AuthenticationConfiguration",
+		"apiVersion": api, "kind": "AuthenticationConfiguration",
 		"anonymous": object{"enabled": true, "conditions": conditions},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/petri-cluster/petri/pkg/config"
@@ -51,7 +52,7 @@ func TestSecurityFiles(t *testing.T) {
 	warned := cluster(0)
 	warned.Security.PodSecurity = config.PodSecurity{Enforce: "privileged", EnforceVersion: "latest", Audit: "privileged", AuditVersion: "latest", Warn: "baseline", WarnVersion: "latest"}
 	for name, c := range map[string]*config.Cluster{"security-default": cluster(0), "security-warned": warned, "security-hardened": hardened(0)} {
-		files, err := SecurityFiles(c)
+		files, err := SecurityFiles(c, "v1.36.3")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +71,6 @@ func TestSecurityGivesWay(t *testing.T) {
 		change func(*config.Cluster)
 		gone   string
 	}{
-		"a gate": {func(c *config.Cluster) { c.FeatureGates = map[string]bool{"AnonymousAuthConfigurableEndpoints": false} }, authenticationConfig},
 		"OIDC": {func(c *config.Cluster) {
 			c.KubeadmPatches = []string{"{kind: ClusterConfiguration, apiServer: {extraArgs: {oidc-client-id: a}}}"}
 		}, authenticationConfig},
@@ -95,5 +95,66 @@ func TestSecurityGivesWay(t *testing.T) {
 	c.KubeadmPatches = []string{"{kind: ClusterConfiguration, apiServer: null}"}
 	if got := at(documentsOf(t, c)["ClusterConfiguration"], "apiServer"); got != nil {
 		t.Errorf("who wants no arguments has %v", got)
+	}
+}
+
+// Up to v1.33 anonymous users are limited by features in beta, which somebody may
+// have switched off, one by one or with all others.
+func TestAnonymousGates(t *testing.T) {
+	gate := func(args string) string {
+		return "{kind: ClusterConfiguration, apiServer: {extraArgs: {feature-gates: '" + args + "'}}}"
+	}
+	for _, test := range []struct {
+		kubernetes, gates string
+		limited           bool
+	}{
+		{"v1.33.6", "", true},
+		{"v1.33.6", "AllBeta=false", false},
+		{"v1.33.6", "AllBeta=true", true},
+		{"v1.33.6", "StructuredAuthenticationConfiguration=false", false},
+		{"v1.32.13", "AllBeta=false,AnonymousAuthConfigurableEndpoints=true,StructuredAuthenticationConfiguration=true", true},
+		{"v1.32.13", "AllBeta=false,AnonymousAuthConfigurableEndpoints=true", false},
+		{"v1.34.2", "AllBeta=false", true},
+		{"v1.31.14", "", false},
+	} {
+		c := cluster(0)
+		if test.gates != "" {
+			c.KubeadmPatches = []string{gate(test.gates)}
+		}
+		in := input(c, 0)
+		in.KubernetesVersion = test.kubernetes
+		text, err := Render(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if limited := strings.Contains(string(text), "name: "+authenticationConfig+"\n"); limited != test.limited {
+			t.Errorf("%s with %q: anonymous users are limited: %v", test.kubernetes, test.gates, limited)
+		}
+	}
+}
+
+// A plugin that is switched off is not switched on too.
+func TestAdmissionPluginsGiveWay(t *testing.T) {
+	for off, want := range map[string]string{
+		"DenyServiceExternalIPs":                 "NodeRestriction",
+		"NodeRestriction,PodSecurity":            "DenyServiceExternalIPs",
+		"NodeRestriction,DenyServiceExternalIPs": "",
+		"PodSecurity":                            "NodeRestriction,DenyServiceExternalIPs",
+	} {
+		c := hardened(0)
+		c.KubeadmPatches = []string{"{kind: ClusterConfiguration, apiServer: {extraArgs: {disable-admission-plugins: '" + off + "'}}}"}
+		args, _ := at(documentsOf(t, c)["ClusterConfiguration"], "apiServer", extraArgs).([]any)
+		if got := strings.Join(values(args, enabledPlugins), ","); got != want {
+			t.Errorf("without %s: %q", off, got)
+		}
+	}
+}
+
+// Arguments that are no list stay, for kubeadm to refuse.
+func TestArgumentsThatAreNoList(t *testing.T) {
+	c := cluster(0)
+	c.Kubeadm = []config.RawDocument{{APIVersion: kubeadmAPI, Kind: "ClusterConfiguration", YAML: "{apiVersion: kubeadm.k8s.io/v1beta4, kind: ClusterConfiguration, apiServer: {extraArgs: {v: '4'}}}"}}
+	if got := at(documentsOf(t, c)["ClusterConfiguration"], "apiServer", extraArgs); got == nil {
+		t.Error("arguments were dropped without a word")
 	}
 }

@@ -108,6 +108,11 @@ const (
 	StoreLinks = StorePath + "/links.json"
 )
 
+// Contract is the version of this contract between petri and its node images: the
+// paths, and what the node helper is told and does. It goes up when nodes of an
+// image that was built before would not do what petri counts on.
+const Contract = "2"
+
 // Labels on every container, network and volume of a cluster. kind's labels
 // are set on nodes too, so that kind's own tools see them.
 const (
@@ -128,6 +133,8 @@ const (
 	LabelDialect = "dev.petri.dialect"
 	// LabelKubernetes is on node images: the Kubernetes version they carry.
 	LabelKubernetes = "dev.petri.kubernetes"
+	// LabelContract is on node images: the Contract that they keep.
+	LabelContract = "dev.petri.contract"
 
 	// LabelRegistry is on the container and the volume of a registry: its name.
 	LabelRegistry = "dev.petri.registry"

@@ -35,7 +35,7 @@ func NodeImage(version string) fake.Image {
 	for _, name := range []string{"kubeadm", "kubectl", "kubelet"} {
 		files[nodeimage.ImageProgramsDir+"/"+name] = []byte(name + " " + version)
 	}
-	return fake.Image{Image: provider.Image{Labels: map[string]string{nodeimage.LabelKubernetes: version}}, Files: files}
+	return fake.Image{Image: provider.Image{Labels: map[string]string{nodeimage.LabelKubernetes: version, nodeimage.LabelContract: nodeimage.Contract}}, Files: files}
 }
 
 // ServerImage is the name of the image that is preloaded in NodeImage.

@@ -291,6 +291,7 @@ func (in Inputs) config(image v1.Image) *v1.ConfigFile {
 		StopSignal: "SIGRTMIN+3",
 		Labels: map[string]string{
 			nodeimage.LabelKubernetes:          in.Kubernetes,
+			nodeimage.LabelContract:            nodeimage.Contract,
 			"org.opencontainers.image.title":   "petri node",
 			"org.opencontainers.image.version": in.Kubernetes,
 		},

@@ -149,6 +149,7 @@ func checkConfiguration(t *testing.T, image v1.Image) {
 	diff(t, []string{"/usr/local/bin/entrypoint", "/sbin/init"}, c.Entrypoint)
 	diff(t, "SIGRTMIN+3", c.StopSignal)
 	diff(t, "v1.36.3", c.Labels[nodeimage.LabelKubernetes])
+	diff(t, nodeimage.Contract, c.Labels[nodeimage.LabelContract])
 	if !slices.Contains(c.Env, "container=docker") || !slices.ContainsFunc(c.Env, func(v string) bool { return strings.HasPrefix(v, "PATH=/usr/local/sbin:") }) {
 		t.Errorf("environment %q", c.Env)
 	}
