@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/petri-cluster/petri/pkg/bootstrap"
 	"github.com/petri-cluster/petri/pkg/doctor"
@@ -160,21 +161,38 @@ func runningControlPlanes(name string, nodes []node.Node) ([]node.Node, error) {
 	return running, nil
 }
 
-// admin is the administrator's kubeconfig, and the node that it was read from:
-// the first control plane that has it. One that is still joining has none.
+// admin is the administrator's kubeconfig, and the node that it was read from.
 func admin(ctx context.Context, name string, nodes []node.Node) (from node.Node, kubeconfig []byte, err error) {
+	return fromControlPlane(ctx, name, nodes, nodeimage.AdminConfPath)
+}
+
+// fromControlPlane is a file that all control planes have, and the node that it
+// was read from: the first that has it. One that is still joining has none, and
+// one that hangs is not waited for while there are others.
+func fromControlPlane(ctx context.Context, name string, nodes []node.Node, path string) (from node.Node, data []byte, err error) {
 	running, err := runningControlPlanes(name, nodes)
 	if err != nil {
 		return node.Node{}, nil, err
 	}
-	for _, from = range running {
-		kubeconfig, err = from.ReadFile(ctx, nodeimage.AdminConfPath)
-		if e, ok := errors.AsType[*exec.Error](err); !ok || e.Code != missing {
-			break
+	last := len(running) - 1
+	for _, from = range running[:last] {
+		limited, cancel := context.WithTimeoutCause(ctx, fileLimit, errFile)
+		data, err = from.ReadFile(limited, path)
+		hangs := errors.Is(context.Cause(limited), errFile)
+		cancel()
+		if e, ok := errors.AsType[*exec.Error](err); err == nil || !hangs && (!ok || e.Code != missing) {
+			return from, data, err
 		}
 	}
-	return from, kubeconfig, err
+	data, err = running[last].ReadFile(ctx, path)
+	return running[last], data, err
 }
+
+// fileLimit is how long a control plane may take to send a file when there are
+// others that have it.
+const fileLimit = 3 * time.Second
+
+var errFile = fmt.Errorf("it did not send a file within %s", fileLimit)
 
 // missing is the exit code of cat when there is no such file.
 const missing = 1

@@ -116,7 +116,8 @@ func (e *export) apiFindings() []logsummary.Finding {
 		return out
 	}
 	for _, p := range e.status.Problems {
-		if p.ID == "NODE-STOPPED" || p.ID == "NODE-PAUSED" {
+		down := func(n node.Node) bool { return n.Name == p.Node && n.State != node.Running }
+		if slices.ContainsFunc(e.nodes, down) {
 			continue // told of the machine
 		}
 		out = append(out, logsummary.Finding{ID: p.ID, Kind: "not usable", What: cmp.Or(p.Component, "cluster "+e.name), Why: p.Seen, Do: p.Fix, Tail: e.String(p.Log)})

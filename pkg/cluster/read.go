@@ -92,11 +92,8 @@ func configOf(ctx context.Context, client API, name string, nodes []node.Node) (
 
 // keptConfig is the copy of the configuration that control planes have.
 func keptConfig(ctx context.Context, name string, nodes []node.Node) ([]byte, error) {
-	running, err := runningControlPlanes(name, nodes)
-	if err != nil {
-		return nil, err
-	}
-	return running[0].ReadFile(ctx, nodeimage.ConfigPath)
+	_, data, err := fromControlPlane(ctx, name, nodes, nodeimage.ConfigPath)
+	return data, err
 }
 
 // kubeNames are the names of the nodes that run Kubernetes.

@@ -168,6 +168,8 @@ func (m *Manager) askAPI(ctx context.Context, f *health.Facts, nodes []node.Node
 		if f.Unmet, err = client.Unmet(ctx, conditions); err != nil {
 			return err
 		}
+		dns := func(c kube.Condition) bool { return c.Name == kube.DNSServing().Name }
+		f.NoServices = !slices.ContainsFunc(conditions, dns)
 		maps.Copy(known, all)
 		f.Pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return !slices.Contains(systemNamespaces, p.Namespace) })
 		slices.SortFunc(f.Pods, func(a, b kube.Pod) int { return cmp.Compare(a.Name, b.Name) })

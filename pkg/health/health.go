@@ -8,6 +8,8 @@ package health
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +41,9 @@ type Facts struct {
 	APIErr error
 	Unmet  []kube.Shortfall
 	Pods   []kube.Pod
+	// NoServices: nothing leads pods to Services, as the cluster was configured.
+	// Those that find the API by one cannot work then, and are not judged.
+	NoServices bool
 }
 
 // Machine is what is known of a node, or of what is beside nodes.
@@ -152,13 +157,12 @@ const (
 // disks names each file system that is full once.
 func (f *Facts) disks(m Machine) []Problem {
 	var out []Problem
-	var seen []Disk
+	var seen []string
 	for _, d := range m.Report.Disks {
-		same := func(o Disk) bool { return o.Free == d.Free && o.FreeFiles == d.FreeFiles && o.Files == d.Files }
-		if slices.ContainsFunc(seen, same) {
+		if slices.Contains(seen, d.ID) {
 			continue
 		}
-		seen = append(seen, d)
+		seen = append(seen, d.ID)
 		what := ""
 		switch {
 		case d.Free < fullBytes:
@@ -184,19 +188,27 @@ const (
 	shortAge     = 5 * time.Second
 )
 
+// services are the units of nodes that are examined, where they should run.
+var services = []string{"containerd", "kubelet", "petri-balancer", "petri-approver"}
+
 func (f *Facts) units(m Machine) []Problem {
+	if len(m.Report.Units) == 0 {
+		return f.unasked(m)
+	}
 	var out []Problem
-	for _, name := range []string{"containerd", "kubelet"} {
+	for _, name := range services {
 		u, ok := m.Report.Units[name]
-		round := u.Restarts >= manyRestarts && (!u.Active || u.Age < shortAge)
+		// nobody has configured the kubelet of a node that the API does not know
+		waits := u.Waits && !u.Active && (m.Known == nil || strings.HasPrefix(name, "petri-"))
+		if !ok || waits {
+			continue
+		}
 		what := ""
 		switch {
-		case ok && round:
+		case u.Restarts >= manyRestarts && (!u.Active || u.Age < shortAge):
 			what = fmt.Sprintf("ends again and again: it was started %d times anew", u.Restarts)
-		case ok && !u.Active:
+		case !u.Active:
 			what = "does not run: it is " + u.State
-		case !ok:
-			what = "cannot be asked for: systemd does not answer"
 		default:
 			continue
 		}
@@ -207,18 +219,33 @@ func (f *Facts) units(m Machine) []Problem {
 	return out
 }
 
-// startTime is how long a kubelet may take to start its first static pods.
+// unasked is a node whose systemd did not answer. On a machine with much to do
+// that may be so although all is well: the API knows better.
+func (f *Facts) unasked(m Machine) []Problem {
+	if f.APIErr == nil && (m.Known == nil || m.Known.Ready) {
+		return nil
+	}
+	return []Problem{problem("SERVICE-DOWN", "%s: systemd does not answer, so that it is not known whether containerd and kubelet run", m.title()).on(m).
+		fix("petri restart node %s --name %s", m.Name, f.Cluster)}
+}
+
+// controlPlane are the static pods that kubeadm makes. What else there is in
+// their directory is the user's.
+var controlPlane = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+
+// startTime is how long a kubelet may take to start its static pods.
 const startTime = time.Minute
 
 // components finds static pods that do not run. Without a container runtime
-// nothing is known of them, and those of a kubelet that has just begun are on
-// their way.
+// nothing is known of them, and those of a kubelet that has just begun, or of
+// which that is not known, are on their way.
 func (f *Facts) components(m Machine) []Problem {
 	var out []Problem
+	kubelet, asked := m.Report.Units["kubelet"]
+	young := !asked || kubelet.Age < startTime
 	for _, c := range m.Report.Components {
-		unread := linesWith(m.Report.Manifests, c.Name+".yaml")
-		young := !c.Begun && unread == "" && m.Report.Units["kubelet"].Age < startTime
-		if c.Running || !c.Known || young {
+		unread := linesWith(m.Report.Manifests, "/"+c.Name+".yaml")
+		if c.Running || !c.Known || young && unread == "" || !slices.Contains(controlPlane, c.Name) {
 			continue
 		}
 		log := strings.TrimSpace(c.Log + "\n" + unread)
@@ -251,8 +278,12 @@ func (f *Facts) network(m Machine) []Problem {
 		network = "kind"
 	}
 	at := ""
-	if m.Report.Address != "" {
-		at = " --ip " + m.Report.Address
+	for _, addr := range m.Report.Addresses {
+		if addr.Is4() {
+			at += " --ip " + addr.String()
+		} else {
+			at += " --ip6 " + addr.String()
+		}
 	}
 	switch {
 	case m.Report.Link == "gone":
@@ -261,19 +292,38 @@ func (f *Facts) network(m Machine) []Problem {
 	case m.Report.Link == "down":
 		return []Problem{problem("NODE-NETWORK", "%s: its network interface is down", m.title()).on(m).
 			fix("docker network disconnect %s %s; docker network connect%s %s %s", network, m.Name, at, network, m.Name)}
-	case m.Report.Server != "" && !m.Report.Reached && !m.Report.Refused && f.controlPlanesOnline():
+	case m.Report.Server != "" && !m.Report.Reached && !m.Report.Refused && f.serves(m.Report.Server):
 		return []Problem{problem("NODE-NETWORK", "%s does not reach the API at %s", m.title(), m.Report.Server).on(m).
 			fix("look what keeps its packets: docker exec %s ip route; docker exec %s nft list ruleset", m.Name, m.Name)}
 	}
 	return nil
 }
 
-// controlPlanesOnline reports whether all of them run and are on the network:
-// else it is no wonder that nobody reaches them.
-func (f *Facts) controlPlanesOnline() bool {
+// serves reports whether what listens at an address runs and is on the network:
+// else it is no wonder that nobody reaches it. Behind a load balancer, and at a
+// name that is none of a machine, it is all control planes.
+func (f *Facts) serves(server string) bool {
+	host, _, err := net.SplitHostPort(server)
+	if err != nil {
+		return false
+	}
+	for _, m := range f.Machines {
+		named := m.Name == host || slices.ContainsFunc(m.Addrs, func(a netip.Addr) bool { return a.String() == host })
+		switch {
+		case named && !m.Beside():
+			return m.online()
+		case named && m.State != node.Running:
+			return false
+		}
+	}
 	return !slices.ContainsFunc(f.Machines, func(m Machine) bool {
-		return m.Role == nodeimage.RoleControlPlane && (m.State != node.Running || m.Report.Link == "gone" || m.Report.Link == "down")
+		return m.Role == nodeimage.RoleControlPlane && !m.online()
 	})
+}
+
+// online reports whether a node runs, has answered, and is on the network.
+func (m Machine) online() bool {
+	return m.State == node.Running && m.ReportErr == nil && m.Report.Link != "gone" && m.Report.Link != "down"
 }
 
 // api finds what is wrong with the cluster as a whole, that the problems of
@@ -339,46 +389,6 @@ func (f *Facts) notReady(s kube.Shortfall, told []Problem) []Problem {
 	if !explained { // of a node that has no machine any more
 		out = append(out, problem("NOT-USABLE", "%s: not so (%s)", s.Condition, s.Why).
 			fix("petri get nodes --name %s shows the nodes that there are; kubectl delete node takes one out that is gone", f.Cluster))
-	}
-	return out
-}
-
-// of is what is said of the first system pod that fails, whose name begins so.
-func (f *Facts) of(prefix string) string {
-	for _, p := range f.Pods {
-		if strings.HasPrefix(p.Name, prefix) && p.Problem != "" {
-			return ": pod " + p.Name + ": " + p.Problem
-		}
-	}
-	return ""
-}
-
-// essential begin the names of the pods that kubeadm, petri and kind bring. What
-// else is in their namespaces is the user's.
-var essential = []string{
-	"etcd-", "kube-apiserver-", "kube-controller-manager-", "kube-scheduler-", "kube-proxy-", "coredns-",
-	"petri-cni-", "kindnet-", "local-path-provisioner-",
-}
-
-// pods finds system pods that fail, on nodes of which nothing worse is known.
-func (f *Facts) pods(told []Problem) []Problem {
-	var out []Problem
-	for _, p := range f.Pods {
-		i := slices.IndexFunc(essential, func(begin string) bool { return strings.HasPrefix(p.Name, begin) })
-		if i < 0 || !p.Failing {
-			continue
-		}
-		name := strings.TrimSuffix(essential[i], "-")
-		known := func(o Problem) bool {
-			return o.Component == name || o.Component == "" && o.Node != "" && o.Node == p.Node
-		}
-		if slices.ContainsFunc(told, known) {
-			continue
-		}
-		one := problem("SYSTEM-POD", "pod %s/%s fails on node %s: %s", p.Namespace, p.Name, p.Node, p.Problem).
-			fix("kubectl -n %s logs --previous %s; kubectl -n %s describe pod %s", p.Namespace, p.Name, p.Namespace, p.Name)
-		one.Node, one.Component = p.Node, name
-		out = append(out, one)
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,12 +28,14 @@ var errHangs = fmt.Errorf("it did not answer within %s", ReportLimit)
 
 // Report is what a node says of itself.
 type Report struct {
+	// Units are the services that it should run, by name; empty when systemd did
+	// not answer.
 	Units map[string]Unit
 	Disks []Disk
 	// Link is the state of its network interface: "up", "down", or "gone".
 	Link string
-	// Address is the one that it is registered with; empty when it is not known.
-	Address string
+	// Addresses are those that it is registered with, when they are known.
+	Addresses []netip.Addr
 	// Server is the API as kubelet reaches it; Reached says whether it does, and
 	// Refused that there is a machine, and nobody listens.
 	Server           string
@@ -49,13 +52,16 @@ type Unit struct {
 	State    string // "failed", "auto-restart"
 	Restarts int
 	Age      time.Duration // since it was started
-	Log      string        // its last lines, when it is not as it should be
+	// Waits: what it needs was not there when it was to be started.
+	Waits bool
+	Log   string // its last lines, when it is not as it should be
 }
 
 // Disk is a file system of a node, by a directory on it.
 type Disk struct {
 	Path             string
-	Free             int64 // bytes
+	ID               string // the same for all directories on it
+	Free             int64  // bytes
 	FreeFiles, Files int64
 }
 
@@ -63,7 +69,6 @@ type Disk struct {
 type Component struct {
 	Name    string
 	Running bool
-	Begun   bool   // there is, or was, a container of it
 	Known   bool   // the container runtime said so
 	Log     string // its last lines
 }
@@ -87,25 +92,31 @@ func Ask(ctx context.Context, n exec.Runner) (Report, error) {
 func parseReport(text string) Report {
 	r := Report{Units: map[string]Unit{}}
 	sections, static := split(text)
-	uptime, _ := strconv.ParseFloat(sections["clock"], 64)
-	for _, name := range []string{"kubelet", "containerd"} {
-		if shown, ok := sections["unit "+name]; ok && shown != "" {
-			r.Units[name] = parseUnit(shown, uptime, sections["log "+name])
+	clock, _ := strconv.ParseInt(sections["clock"], 10, 64)
+	for shown := range strings.SplitSeq(sections["units"], "\n\n") {
+		if name, u := parseUnit(shown, time.Unix(clock, 0)); name != "" {
+			u.Log = sections["log "+name]
+			r.Units[name] = u
 		}
 	}
 	for line := range strings.Lines(sections["disks"]) {
 		r.Disks = append(r.Disks, parseDisk(strings.Fields(line))...)
 	}
-	r.Link, r.Address, r.Manifests = sections["link"], sections["address"], sections["manifests"]
+	for text := range strings.SplitSeq(sections["address"], ",") {
+		if addr, err := netip.ParseAddr(text); err == nil && !addr.IsUnspecified() {
+			r.Addresses = append(r.Addresses, addr)
+		}
+	}
+	r.Link, r.Manifests = sections["link"], sections["manifests"]
 	for name, text := range sections {
 		if server, ok := strings.CutPrefix(name, "server "); ok {
 			r.Server, r.Reached, r.Refused = server, text == "reached", strings.Contains(text, "refused")
 		}
 	}
-	running, begun, known := parseContainers(sections["containers"])
+	running, known := parseContainers(sections["containers"])
 	for _, name := range static {
 		r.Components = append(r.Components, Component{
-			Name: name, Known: known, Running: slices.Contains(running, name), Begun: slices.Contains(begun, name), Log: sections["static "+name],
+			Name: name, Known: known, Running: slices.Contains(running, name), Log: sections["static "+name],
 		})
 	}
 	return r
@@ -124,42 +135,51 @@ func split(text string) (sections map[string]string, static []string) {
 	return sections, static
 }
 
-func parseUnit(shown string, uptime float64, log string) Unit {
-	u := Unit{Log: log}
+// timestamps is how systemd writes a time.
+const timestamps = "Mon 2006-01-02 15:04:05 MST"
+
+// parseUnit is a service as systemd shows it at a time, and its name.
+func parseUnit(shown string, now time.Time) (name string, u Unit) {
 	for line := range strings.Lines(shown) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch number, _ := strconv.ParseFloat(value, 64); key {
+		switch key {
+		case "Id":
+			name = strings.TrimSuffix(value, ".service")
 		case "ActiveState":
-			u.Active = value == "active"
+			u.Active = value == "active" || value == "reloading"
 		case "SubState":
 			u.State = value
 		case "NRestarts":
-			u.Restarts = int(number)
-		case "ActiveEnterTimestampMonotonic": // microseconds
-			u.Age = time.Duration((uptime - number/1e6) * float64(time.Second))
+			u.Restarts, _ = strconv.Atoi(value)
+		case "ConditionResult":
+			u.Waits = value == "no"
+		case "ActiveEnterTimestamp":
+			if started, err := time.Parse(timestamps, value); err == nil {
+				u.Age = now.Sub(started)
+			}
 		}
 	}
-	return u
+	return name, u
 }
 
 func parseDisk(fields []string) []Disk {
-	if len(fields) != 5 {
+	if len(fields) != 6 {
 		return nil
 	}
 	var numbers [4]int64
 	for i := range numbers {
-		n, err := strconv.ParseInt(fields[i+1], 10, 64)
+		n, err := strconv.ParseInt(fields[i+2], 10, 64)
 		if err != nil {
 			return nil
 		}
 		numbers[i] = n
 	}
-	return []Disk{{Path: fields[0], Free: numbers[0] * numbers[1], FreeFiles: numbers[2], Files: numbers[3]}}
+	return []Disk{{Path: fields[0], ID: fields[1], Free: numbers[0] * numbers[1], FreeFiles: numbers[2], Files: numbers[3]}}
 }
 
-// parseContainers are the names of the static pods' containers that run, and of
-// those that ever began, and whether the container runtime answered at all.
-func parseContainers(text string) (running, begun []string, known bool) {
+// parseContainers are the names of the static pods' containers that run, and
+// whether the container runtime answered at all.
+func parseContainers(text string) (running []string, known bool) {
 	var list struct {
 		Containers []struct {
 			Metadata struct{ Name string }
@@ -168,16 +188,12 @@ func parseContainers(text string) (running, begun []string, known bool) {
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return nil, nil, false
+		return nil, false
 	}
 	for _, c := range list.Containers {
-		if c.Labels["io.kubernetes.pod.namespace"] != "kube-system" {
-			continue
-		}
-		begun = append(begun, c.Metadata.Name)
-		if c.State == "CONTAINER_RUNNING" {
+		if c.Labels["io.kubernetes.pod.namespace"] == "kube-system" && c.State == "CONTAINER_RUNNING" {
 			running = append(running, c.Metadata.Name)
 		}
 	}
-	return running, begun, true
+	return running, true
 }

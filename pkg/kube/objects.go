@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -133,6 +135,9 @@ type Pod struct {
 	Containers int    `json:"containers"` // containers in all
 	Restarts   int    `json:"restarts"`
 	Problem    string `json:"problem,omitempty"` // why it is not Ready
+	// Controller owns it: "DaemonSet/kube-proxy", "Deployment/coredns",
+	// "Node/dev-worker" of a static pod; empty: nobody.
+	Controller string `json:"-"`
 	// Failing: it will not become Ready by itself soon, by what it shows.
 	Failing bool `json:"failing,omitempty"`
 }
@@ -147,6 +152,9 @@ func failing(p *corev1.Pod, now time.Time) (why string, fails bool) {
 		return "", false
 	}
 	why = podFailing(p)
+	if p.Status.Phase == corev1.PodFailed && metav1.GetControllerOf(p) != nil {
+		return why, false // it stays, and its controller has made another
+	}
 	for _, c := range p.Status.Conditions {
 		fails = fails || c.Type == corev1.PodReady && now.Sub(c.LastTransitionTime.Time) > longUnready
 	}
@@ -158,6 +166,20 @@ func failing(p *corev1.Pod, now time.Time) (why string, fails bool) {
 	return why, fails
 }
 
+// controller is what owns a pod, as Pod has it: the Deployment for a ReplicaSet
+// of one.
+func controller(p *corev1.Pod) string {
+	owner := metav1.GetControllerOf(p)
+	if owner == nil {
+		return ""
+	}
+	hash := p.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+	if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok && hash != "" && owner.Kind == "ReplicaSet" {
+		return "Deployment/" + name
+	}
+	return owner.Kind + "/" + owner.Name
+}
+
 // Pods lists all pods of a namespace; all namespaces when it is empty.
 func (c *Client) Pods(ctx context.Context, namespace string) ([]Pod, error) {
 	pods, err := c.typed.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
@@ -167,7 +189,7 @@ func (c *Client) Pods(ctx context.Context, namespace string) ([]Pod, error) {
 	var out []Pod
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		pod := Pod{Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, Phase: string(p.Status.Phase), Containers: len(p.Spec.Containers)}
+		pod := Pod{Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, Phase: string(p.Status.Phase), Containers: len(p.Spec.Containers), Controller: controller(p)}
 		for _, s := range p.Status.ContainerStatuses {
 			pod.Restarts += int(s.RestartCount)
 			if s.Ready {

@@ -46,3 +46,40 @@ func TestFailing(t *testing.T) {
 		})
 	}
 }
+
+// TestFailedPods wants a pod that has failed for good to be its controller's
+// affair, and that of nobody to fail.
+func TestFailedPods(t *testing.T) {
+	p := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Conditions: []corev1.PodCondition{{
+		Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(time.Now().Add(-time.Hour)),
+	}}}}
+	if why, fails := failing(p, time.Now()); !fails || !strings.Contains(why, "Evicted") {
+		t.Errorf("without a controller: fails: %t, %q", fails, why)
+	}
+	p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "coredns-5d78", Controller: new(true)}}
+	if why, fails := failing(p, time.Now()); fails || !strings.Contains(why, "Evicted") {
+		t.Errorf("with a controller: fails: %t, %q", fails, why)
+	}
+}
+
+func TestController(t *testing.T) {
+	for want, p := range map[string]corev1.Pod{
+		"":                     {},
+		"DaemonSet/kube-proxy": {ObjectMeta: owned("DaemonSet", "kube-proxy", "")},
+		"Deployment/coredns":   {ObjectMeta: owned("ReplicaSet", "coredns-5d78", "5d78")},
+		"ReplicaSet/mine-5d78": {ObjectMeta: owned("ReplicaSet", "mine-5d78", "")},
+		"Node/dev-worker":      {ObjectMeta: owned("Node", "dev-worker", "")},
+	} {
+		if got := controller(&p); got != want {
+			t.Errorf("controller %q, want %q", got, want)
+		}
+	}
+}
+
+func owned(kind, name, hash string) metav1.ObjectMeta {
+	m := metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: kind, Name: name, Controller: new(true)}}}
+	if hash != "" {
+		m.Labels = map[string]string{"pod-template-hash": hash}
+	}
+	return m
+}

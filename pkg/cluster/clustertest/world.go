@@ -173,21 +173,23 @@ func clusterOf(kubeconfig []byte) (string, error) {
 
 // HealthyReport is what a node says of itself when all is well.
 const HealthyReport = `== clock
-1000.00
-== unit kubelet
+1795309269
+== units
+NRestarts=0
+Id=kubelet.service
 ActiveState=active
 SubState=running
+ConditionResult=yes
+ActiveEnterTimestamp=Sun 2026-11-22 01:00:00 UTC
+
 NRestarts=0
-ActiveEnterTimestampMonotonic=900000000
-== log kubelet
-== unit containerd
+Id=containerd.service
 ActiveState=active
 SubState=running
-NRestarts=0
-ActiveEnterTimestampMonotonic=900000000
-== log containerd
+ConditionResult=yes
+ActiveEnterTimestamp=Sun 2026-11-22 01:00:00 UTC
 == disks
-/ 1000000 4096 1000000 2000000
+/ 801 1000000 4096 1000000 2000000
 == link
 up
 `
