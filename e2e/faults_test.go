@@ -239,7 +239,7 @@ var machineFaults = []fault{
 		name:   "disk full",
 		make:   inNode(onWorker, "mount -t tmpfs -o size=1m tmpfs /var/log/pods; head -c 2m /dev/zero > /var/log/pods/fill || true"),
 		wanted: &problem{ID: "NODE-DISK-FULL", Node: "worker", Seen: "/var/log/pods"},
-		mend:   inNode(onWorker, "umount /var/log/pods"),
+		mend:   inNode(onWorker, "umount --lazy /var/log/pods"), // a log in it may be open,
 	},
 	{
 		name:   "worker paused",
