@@ -162,9 +162,21 @@ func failing(p *corev1.Pod, now time.Time) (why string, fails bool) {
 		if kind, trouble := containerTrouble(&s); kind != "" {
 			why, fails = "container "+s.Name+": "+trouble, fails || kind != Restarting && s.State.Waiting != nil
 		}
+		fails = fails || goesRound(&s)
 	}
 	return why, fails
 }
+
+// goesRound reports whether a container has ended twice within the longest pause
+// that a kubelet makes before it starts one again. Each start of one without a
+// probe makes its pod Ready for a moment.
+func goesRound(s *corev1.ContainerStatus) bool {
+	now, before := s.State.Terminated, s.LastTerminationState.Terminated
+	return now != nil && before != nil && now.ExitCode != 0 && before.ExitCode != 0 && now.FinishedAt.Sub(before.FinishedAt.Time) < longestBackOff
+}
+
+// longestBackOff is the kubelet's, with the time that a start takes.
+const longestBackOff = 6 * time.Minute
 
 // controller is what owns a pod, as Pod has it: the Deployment for a ReplicaSet
 // of one.

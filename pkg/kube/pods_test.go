@@ -16,6 +16,9 @@ func TestFailing(t *testing.T) {
 		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}
 	}
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"}}
+	endedBefore := func(d time.Duration) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: metav1.NewTime(now.Add(-d))}}
+	}
 	for name, c := range map[string]struct {
 		ready     corev1.ConditionStatus
 		since     time.Duration
@@ -29,6 +32,8 @@ func TestFailing(t *testing.T) {
 		"started anew":          {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: waiting("ContainerCreating"), RestartCount: 1, LastTerminationState: ended}, false, "1 restarts"},
 		"ended just now":        {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: ended}, false, "exit code 1"},
 		"going round":           {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{Name: "c", State: waiting("CrashLoopBackOff")}, true, "container c: CrashLoopBackOff"},
+		"ended twice":           {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: endedBefore(time.Second), LastTerminationState: endedBefore(time.Minute)}, true, "exit code 1"},
+		"ended long ago too":    {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: endedBefore(time.Second), LastTerminationState: endedBefore(time.Hour)}, false, "exit code 1"},
 		"image cannot be had":   {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: waiting("ImagePullBackOff")}, true, "ImagePullBackOff"},
 		"killed for its memory": {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: waiting("CrashLoopBackOff"), LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "OOMKilled"}}}, true, "more memory"},
 	} {
