@@ -8,12 +8,9 @@ clusters=$(petri get clusters -o name)
 if grep -qx petri <<<"$clusters"; then
   echo "The cluster \"petri\" is there already." >&2
 else
-  code=0
-  petri get image -o name >/dev/null 2>&1 || code=$?
-  if [ "$code" -eq 3 ]; then # not found
-    echo "building the node image: about ten minutes the first time" >&2
-    petri build node-image >/dev/null
-  fi
+  # of this tree: what was built before is used again, and takes seconds
+  echo "building the node image: about ten minutes the first time" >&2
+  petri build node-image >/dev/null
   petri create cluster --name petri
 fi
 petri status --name petri
