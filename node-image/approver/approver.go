@@ -125,13 +125,15 @@ func (a *Approver) decide(ctx context.Context, client *http.Client, server strin
 		return err
 	}
 	body, err := call(ctx, client, http.MethodPatch, server+collection+"/"+url.PathEscape(r.Metadata.Name)+"/approval", patch)
-	if failed, ok := errors.AsType[statusError](err); ok && (failed == http.StatusConflict || failed == http.StatusNotFound) {
-		return nil // another one was faster
-	}
-	if failed, ok := errors.AsType[statusError](err); ok && (failed == http.StatusUnprocessableEntity || failed == http.StatusBadRequest) {
-		// the others need not wait for one that the API does not take
-		a.Log.Warn("not approved", "request", r.Metadata.Name, "of", r.Spec.Username, "because", err.Error())
-		return nil
+	if failed, ok := errors.AsType[statusError](err); ok {
+		switch failed {
+		case http.StatusConflict, http.StatusNotFound:
+			return nil // another one was faster
+		case http.StatusUnprocessableEntity, http.StatusBadRequest:
+			// the others need not wait for one that the API does not take
+			a.Log.Warn("not approved", "request", r.Metadata.Name, "of", r.Spec.Username, "because", err.Error())
+			return nil
+		}
 	}
 	if err != nil {
 		return err

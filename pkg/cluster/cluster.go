@@ -109,7 +109,7 @@ func (m *Manager) Nodes(ctx context.Context, name string) ([]node.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, isBeside), nil
+	return slices.DeleteFunc(all, node.Node.Beside), nil
 }
 
 // machines are the nodes of a cluster and what is beside them.
@@ -125,10 +125,6 @@ func (m *Manager) machines(ctx context.Context, name string) ([]node.Node, error
 }
 
 func isLoadBalancer(n node.Node) bool { return n.Role == nodeimage.RoleLoadBalancer }
-
-// isBeside reports whether a machine is there for the nodes, and is none: it runs
-// one program, which the API knows nothing of.
-func isBeside(n node.Node) bool { return isLoadBalancer(n) || n.Role == nodeimage.RoleImageServer }
 
 // entryName is the name of a cluster's entries in kubeconfig files. A cluster
 // without nodes has that of new ones.

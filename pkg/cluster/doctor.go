@@ -77,7 +77,7 @@ func (m *Manager) host(ctx context.Context) doctor.Host {
 func (m *Manager) examineExisting(ctx context.Context, name string, nodes []node.Node) doctor.Report {
 	c := &config.Cluster{Name: name}
 	for _, n := range nodes {
-		if !isBeside(n) {
+		if !n.Beside() {
 			c.Nodes = append(c.Nodes, config.Node{Name: n.Name, Role: n.Role, Image: n.Image})
 		}
 	}

@@ -232,7 +232,7 @@ func (e *export) events(w io.Writer) error { return writeMoments(w, e.observatio
 func (e *export) timeline(w io.Writer) error {
 	all := slices.Clone(e.observation.Moments)
 	for i, n := range e.nodes {
-		what, seen := described(n), e.known[i].inspection
+		what, seen := n.Title(), e.known[i].inspection
 		for _, m := range []kube.Moment{
 			{Time: n.Created, What: what, Text: "created"},
 			{Time: seen.Started, What: what, Text: "started"},

@@ -58,16 +58,16 @@ func (e *export) learn(ctx context.Context, i int, n node.Node) {
 	if c, ok := e.provider.(provider.LogCollector); ok {
 		inspection, err := c.Inspect(ctx, n)
 		if err != nil {
-			e.missing(described(n), err)
+			e.missing(n.Title(), err)
 		}
 		e.Learn(inspection.Raw)
 		e.known[i].inspection = inspection
 	}
-	if isBeside(n) {
+	if n.Beside() {
 		return
 	}
 	if err := e.learnCredentials(ctx, n); err != nil {
-		e.missing(described(n), fmt.Errorf("not all credentials that it has could be read, and they may be in this export: %w", err))
+		e.missing(n.Title(), fmt.Errorf("not all credentials that it has could be read, and they may be in this export: %w", err))
 	}
 }
 
@@ -81,7 +81,7 @@ func (e *export) stored(ctx context.Context) {
 			return
 		}
 		if err := e.storedOn(ctx, n); err != nil {
-			e.missing(described(n), fmt.Errorf("its Secrets could not be read, and may be in this export: %w", err))
+			e.missing(n.Title(), fmt.Errorf("its Secrets could not be read, and may be in this export: %w", err))
 		}
 	})
 }
@@ -119,7 +119,7 @@ func (e *export) readStored(ctx context.Context, n node.Node) error {
 
 // machine writes the folder of a node.
 func (e *export) machine(ctx context.Context, i int, n node.Node) {
-	lost := func(err error) { e.missing(described(n), err) }
+	lost := func(err error) { e.missing(n.Title(), err) }
 	c, collects := e.provider.(provider.LogCollector)
 	if collects {
 		lost(e.write(path.Join(n.Name, "serial.log"), func(w io.Writer) error { return c.Console(ctx, n, 0, w) }))
@@ -131,7 +131,7 @@ func (e *export) machine(ctx context.Context, i int, n node.Node) {
 		}))
 	}
 	switch {
-	case isBeside(n): // its console is all that it writes
+	case n.Beside(): // its console is all that it writes
 	case n.State == node.Running:
 		e.fromNode(ctx, n, nodeLogs)
 		failed, err := e.failedUnits(ctx, n)
@@ -159,9 +159,9 @@ func (e *export) fromRemains(ctx context.Context, c provider.LogCollector, n nod
 // fromNode writes the output of commands, and the node's log directory.
 func (e *export) fromNode(ctx context.Context, n node.Node, logs []nodeLog) {
 	for _, l := range logs {
-		e.missing(described(n), e.output(ctx, n, l))
+		e.missing(n.Title(), e.output(ctx, n, l))
 	}
-	e.missing(described(n), e.varLog(ctx, n))
+	e.missing(n.Title(), e.varLog(ctx, n))
 }
 
 func (e *export) output(ctx context.Context, n node.Node, l nodeLog) error {

@@ -73,7 +73,7 @@ func (e *export) machineFindings() []logsummary.Finding {
 			continue
 		}
 		seen := e.known[i].inspection
-		f := logsummary.Finding{Kind: "node not running", What: described(n), Why: "it is " + string(n.State)}
+		f := logsummary.Finding{Kind: "node not running", What: n.Title(), Why: "it is " + string(n.State)}
 		if n.State == node.Stopped {
 			f.Why += fmt.Sprintf("; its first process ended with exit code %d", seen.ExitCode)
 			if seen.Error != "" {
@@ -131,13 +131,13 @@ func (e *export) controlPlaneFindings(n node.Node) []logsummary.Finding {
 	for _, name := range []string{"kube-apiserver", "etcd"} {
 		folders, err := fs.Glob(e.place.root.FS(), path.Join(n.Name, "pods", "kube-system_"+name+"-*", name))
 		if err != nil || len(folders) == 0 {
-			out = append(out, logsummary.Finding{Kind: "control plane", What: name + " on " + described(n), Why: "it has written no log: it was never started, or its node cannot be read"})
+			out = append(out, logsummary.Finding{Kind: "control plane", What: name + " on " + n.Title(), Why: "it has written no log: it was never started, or its node cannot be read"})
 			continue
 		}
-		f := logsummary.Finding{Kind: "control plane", What: name + " on " + described(n), Why: "what it said last"}
+		f := logsummary.Finding{Kind: "control plane", What: name + " on " + n.Title(), Why: "what it said last"}
 		out = append(out, e.explained(f, e.newestLog(folders[len(folders)-1])))
 	}
-	kubelet := logsummary.Finding{Kind: "control plane", What: "kubelet on " + described(n), Why: "what it said last"}
+	kubelet := logsummary.Finding{Kind: "control plane", What: "kubelet on " + n.Title(), Why: "what it said last"}
 	return append(out, e.explained(kubelet, path.Join(n.Name, "kubelet.log")))
 }
 
@@ -160,7 +160,7 @@ func (e *export) unitFindings() []logsummary.Finding {
 	var out []logsummary.Finding
 	for i, n := range e.nodes {
 		for _, unit := range e.known[i].failed {
-			f := logsummary.Finding{Kind: "unit failed", What: unit + " on " + described(n), Why: "systemd lists it as failed"}
+			f := logsummary.Finding{Kind: "unit failed", What: unit + " on " + n.Title(), Why: "systemd lists it as failed"}
 			out = append(out, e.explained(f, path.Join(n.Name, unitLog(unit))))
 		}
 	}

@@ -70,7 +70,7 @@ func (s *members) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.nodes = slices.DeleteFunc(slices.Clone(all), isBeside)
+	s.nodes = slices.DeleteFunc(slices.Clone(all), node.Node.Beside)
 	if err := s.openWay(ctx, all); err != nil {
 		return err
 	}

@@ -260,7 +260,7 @@ func startTimes(ctx context.Context, power provider.Power, nodes []node.Node) (m
 	})
 	out := map[string]time.Time{}
 	for i, n := range nodes {
-		if !isBeside(n) {
+		if !n.Beside() {
 			out[n.Name] = times[i]
 		}
 	}

@@ -100,7 +100,7 @@ func keptConfig(ctx context.Context, name string, nodes []node.Node) ([]byte, er
 func kubeNames(nodes []node.Node) []string {
 	var names []string
 	for _, n := range nodes {
-		if !isBeside(n) {
+		if !n.Beside() {
 			names = append(names, n.Name)
 		}
 	}
@@ -132,7 +132,7 @@ func (m *Manager) Summaries(ctx context.Context) ([]Summary, error) {
 		if len(nodes) > 0 {
 			s.Image = nodes[0].Image
 		}
-		s.Nodes = len(slices.DeleteFunc(nodes, isBeside))
+		s.Nodes = len(slices.DeleteFunc(nodes, node.Node.Beside))
 		endpoint, err := m.provider.Endpoint(ctx, name)
 		if err != nil && !errdefs.Is(err, errdefs.ClassNotFound) {
 			return nil, err

@@ -13,7 +13,6 @@ import (
 	"github.com/petri-cluster/petri/pkg/health"
 	"github.com/petri-cluster/petri/pkg/kube"
 	"github.com/petri-cluster/petri/pkg/node"
-	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
 )
 
@@ -74,7 +73,7 @@ func (m *Manager) statusOf(ctx context.Context, name string, nodes []node.Node) 
 	facts.APIErr = <-asked
 	for i, n := range nodes {
 		status := fromEngine(n)
-		if !isBeside(n) && facts.APIErr == nil {
+		if !n.Beside() && facts.APIErr == nil {
 			facts.Machines[i].Known = status.fromAPI(known)
 		}
 		s.Nodes = append(s.Nodes, status)
@@ -91,7 +90,7 @@ func (m *Manager) statusOf(ctx context.Context, name string, nodes []node.Node) 
 func (m *Manager) examine(ctx context.Context, n node.Node) health.Machine {
 	out := health.Machine{Node: n}
 	switch {
-	case n.State == node.Running && !isBeside(n):
+	case n.State == node.Running && !n.Beside():
 		out.Report, out.ReportErr = health.Ask(ctx, n)
 	case n.State == node.Stopped:
 		if c, ok := m.provider.(provider.LogCollector); ok {
@@ -102,21 +101,10 @@ func (m *Manager) examine(ctx context.Context, n node.Node) health.Machine {
 	return out
 }
 
-// described is a node as sentences have it.
-func described(n node.Node) string {
-	switch n.Role {
-	case nodeimage.RoleLoadBalancer:
-		return "load balancer " + n.Name
-	case nodeimage.RoleImageServer:
-		return "image server " + n.Name
-	}
-	return "node " + n.Name
-}
-
 func fromEngine(n node.Node) NodeStatus {
 	s := NodeStatus{Name: n.Name, Role: n.Role, State: string(n.State), Image: n.Image, Privileges: n.Privileges, Created: n.Created.UTC().Format("2006-01-02T15:04:05Z")}
 	// nobody but the engine knows how what is beside nodes is
-	s.Ready = isBeside(n) && n.State == node.Running
+	s.Ready = n.Beside() && n.State == node.Running
 	for _, a := range n.Addrs {
 		s.Addresses = append(s.Addresses, a.String())
 	}

@@ -60,22 +60,6 @@ type Machine struct {
 	Known *kube.NodeInfo
 }
 
-// Beside reports whether it is there for the nodes, and is none.
-func (m Machine) Beside() bool {
-	return m.Role == nodeimage.RoleLoadBalancer || m.Role == nodeimage.RoleImageServer
-}
-
-// title is a machine as sentences have it.
-func (m Machine) title() string {
-	switch m.Role {
-	case nodeimage.RoleLoadBalancer:
-		return "load balancer " + m.Name
-	case nodeimage.RoleImageServer:
-		return "image server " + m.Name
-	}
-	return "node " + m.Name
-}
-
 // Examine finds what is wrong: what is wrong with nodes first, in their order,
 // then with the cluster as a whole. Nothing means that it can be used.
 func Examine(f *Facts) []Problem {
@@ -122,13 +106,13 @@ func (p Problem) of(component, log string) Problem {
 func (f *Facts) machine(m Machine) []Problem {
 	switch {
 	case m.State == node.Paused:
-		return []Problem{problem("NODE-PAUSED", "%s is paused", m.title()).on(m).fix("petri unpause node %s --name %s", m.Name, f.Cluster)}
+		return []Problem{problem("NODE-PAUSED", "%s is paused", m.Title()).on(m).fix("petri unpause node %s --name %s", m.Name, f.Cluster)}
 	case m.State != node.Running:
 		return []Problem{f.stopped(m)}
 	case m.Beside():
 		return nil // the engine alone knows how it is
 	case m.ReportErr != nil:
-		return []Problem{problem("NODE-HANGS", "%s does not answer: %v", m.title(), m.ReportErr).on(m).
+		return []Problem{problem("NODE-HANGS", "%s does not answer: %v", m.Title(), m.ReportErr).on(m).
 			fix("petri restart node %s --name %s", m.Name, f.Cluster)}
 	}
 	return slices.Concat(f.disks(m), f.units(m), f.components(m), f.network(m))
@@ -136,10 +120,10 @@ func (f *Facts) machine(m Machine) []Problem {
 
 // stopped says how a machine ended.
 func (f *Facts) stopped(m Machine) Problem {
-	p := problem("NODE-STOPPED", "%s is stopped", m.title())
+	p := problem("NODE-STOPPED", "%s is stopped", m.Title())
 	switch {
 	case m.Last.OutOfMemory:
-		p = problem("OUT-OF-MEMORY", "%s is stopped: the kernel ended it because memory ran out", m.title())
+		p = problem("OUT-OF-MEMORY", "%s is stopped: the kernel ended it because memory ran out", m.Title())
 	case m.Last.Error != "":
 		p.Seen += ": " + m.Last.Error
 	case m.Last.ExitCode != 0:
@@ -172,11 +156,11 @@ func (f *Facts) disks(m Machine) []Problem {
 		default:
 			continue
 		}
-		out = append(out, problem("NODE-DISK-FULL", "%s: the disk of %s is full: %s", m.title(), d.Path, what).on(m).
+		out = append(out, problem("NODE-DISK-FULL", "%s: the disk of %s is full: %s", m.Title(), d.Path, what).on(m).
 			fix("see what takes it (docker system df; petri get images --name %s -o wide), and remove what is not needed", f.Cluster))
 	}
 	if m.Known != nil && len(out) == 0 && slices.Contains(m.Known.Conditions, "DiskPressure=True") {
-		out = append(out, problem("NODE-DISK-FULL", "%s: kubelet sees too little room on a disk (DiskPressure)", m.title()).on(m).
+		out = append(out, problem("NODE-DISK-FULL", "%s: kubelet sees too little room on a disk (DiskPressure)", m.Title()).on(m).
 			fix("make room on the disk of the engine, or delete images: petri get images --name %s -o wide", f.Cluster))
 	}
 	return out
@@ -212,7 +196,7 @@ func (f *Facts) units(m Machine) []Problem {
 		default:
 			continue
 		}
-		out = append(out, problem("SERVICE-DOWN", "%s: %s %s", m.title(), name, what).on(m).
+		out = append(out, problem("SERVICE-DOWN", "%s: %s %s", m.Title(), name, what).on(m).
 			fix("read why, mend that, and start it: docker exec %s journalctl -u %s -n 50; docker exec %s systemctl restart %s", m.Name, name, m.Name, name).
 			of(name, u.Log))
 	}
@@ -225,7 +209,7 @@ func (f *Facts) unasked(m Machine) []Problem {
 	if f.APIErr == nil && (m.Known == nil || m.Known.Ready) {
 		return nil
 	}
-	return []Problem{problem("SERVICE-DOWN", "%s: systemd does not answer, so that it is not known whether containerd and kubelet run", m.title()).on(m).
+	return []Problem{problem("SERVICE-DOWN", "%s: systemd does not answer, so that it is not known whether containerd and kubelet run", m.Title()).on(m).
 		fix("petri restart node %s --name %s", m.Name, f.Cluster)}
 }
 
@@ -249,7 +233,7 @@ func (f *Facts) components(m Machine) []Problem {
 			continue
 		}
 		log := strings.TrimSpace(c.Log + "\n" + unread)
-		p := problem("COMPONENT-DOWN", "%s: %s does not run", m.title(), c.Name).on(m).
+		p := problem("COMPONENT-DOWN", "%s: %s does not run", m.Title(), c.Name).on(m).
 			fix("kubelet starts it again; when it does not stay, mend what its last lines name: its manifest is /etc/kubernetes/manifests/%s.yaml in the node", c.Name)
 		p.Component, p.Log = c.Name, log
 		// without etcd nobody else has anything of their own to tell
@@ -287,13 +271,13 @@ func (f *Facts) network(m Machine) []Problem {
 	}
 	switch {
 	case m.Report.Link == "gone":
-		return []Problem{problem("NODE-NETWORK", "%s is on no network", m.title()).on(m).
+		return []Problem{problem("NODE-NETWORK", "%s is on no network", m.Title()).on(m).
 			fix("put it back at its address: docker network connect%s %s %s", at, network, m.Name)}
 	case m.Report.Link == "down":
-		return []Problem{problem("NODE-NETWORK", "%s: its network interface is down", m.title()).on(m).
+		return []Problem{problem("NODE-NETWORK", "%s: its network interface is down", m.Title()).on(m).
 			fix("docker network disconnect %s %s; docker network connect%s %s %s", network, m.Name, at, network, m.Name)}
 	case m.Report.Server != "" && !m.Report.Reached && !m.Report.Refused && f.serves(m.Report.Server):
-		return []Problem{problem("NODE-NETWORK", "%s does not reach the API at %s", m.title(), m.Report.Server).on(m).
+		return []Problem{problem("NODE-NETWORK", "%s does not reach the API at %s", m.Title(), m.Report.Server).on(m).
 			fix("look what keeps its packets: docker exec %s ip route; docker exec %s nft list ruleset", m.Name, m.Name)}
 	}
 	return nil
@@ -383,7 +367,7 @@ func (f *Facts) notReady(s kube.Shortfall, told []Problem) []Problem {
 		if m.Known != nil {
 			why = "is not Ready: " + m.Known.Problem
 		}
-		out = append(out, problem("NODE-NOT-READY", "%s %s", m.title(), why).on(m).
+		out = append(out, problem("NODE-NOT-READY", "%s %s", m.Title(), why).on(m).
 			fix("petri export logs --name %s; a restart may help: petri restart node %s --name %s", f.Cluster, m.Name, f.Cluster))
 	}
 	if !explained { // of a node that has no machine any more

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // State is whether a node runs.
@@ -69,6 +70,23 @@ type Node struct {
 	Foreign bool
 	// Dialect is whose names the cluster has: nodeimage.Dialect*.
 	Dialect string
+}
+
+// Beside reports whether it is there for the nodes, and is none: it runs one
+// program, which the API knows nothing of.
+func (n Node) Beside() bool {
+	return n.Role == nodeimage.RoleLoadBalancer || n.Role == nodeimage.RoleImageServer
+}
+
+// Title is a node as sentences have it: "node dev-worker".
+func (n Node) Title() string {
+	switch n.Role {
+	case nodeimage.RoleLoadBalancer:
+		return "load balancer " + n.Name
+	case nodeimage.RoleImageServer:
+		return "image server " + n.Name
+	}
+	return "node " + n.Name
 }
 
 // Addr is the first address of the wanted family, or the zero Addr.
