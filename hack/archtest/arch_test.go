@@ -23,8 +23,8 @@ const module = "github.com/petri-cluster/petri/"
 var floors = [][]string{
 	0: {"hack/cis", "pkg/errdefs", "pkg/hostnet", "pkg/nodeimage", "pkg/podnet", "pkg/version", "pkg/progress", "pkg/redact", "pkg/logsummary", "pkg/internal/atomicfile", "pkg/internal/jsonpatch", "node-image"},
 	1: {"pkg/diagnosis", "pkg/exec", "pkg/nodehelper", "pkg/internal/lockfile", "pkg/netguard", "pkg/config/v1alpha1", "pkg/config/kindv1alpha4", "pkg/containerdconf", "pkg/image", "pkg/image/imagetest"},
-	2: {"pkg/bench/engine", "pkg/config", "pkg/kubeconfig", "pkg/node", "pkg/release", "pkg/kube", "node-image/approver", "node-image/boot", "node-image/bootstrap", "node-image/balancer", "node-image/resolver", "node-image/settle", "node-image/shutdown"},
-	3: {"pkg/balancer", "pkg/kubeadm", "pkg/nodeimage/build", "pkg/nodestore", "pkg/provider", "pkg/registry"},
+	2: {"pkg/bench/engine", "pkg/config", "pkg/kubeconfig", "pkg/node", "pkg/release", "pkg/kube", "node-image/approver", "node-image/boot", "node-image/balancer", "node-image/gate", "node-image/resolver", "node-image/settle", "node-image/shutdown"},
+	3: {"node-image/bootstrap", "pkg/balancer", "pkg/kubeadm", "pkg/nodeimage/build", "pkg/nodestore", "pkg/provider", "pkg/registry"},
 	4: {"pkg/bench", "pkg/imageload", "pkg/noderelease", "pkg/nodestore/storetest", "pkg/provider/container", "pkg/provider/fake", "pkg/provider/providertest", "pkg/bootstrap", "pkg/doctor", "pkg/health", "node-image/imageserver"},
 	5: {"pkg/bench/report", "pkg/cluster", "pkg/cluster/clustertest", "pkg/provider/all"},
 	6: {"cmd/petri/command"},

@@ -224,9 +224,11 @@ func kubelet(_ context.Context, m *Machine) error {
 	return errors.Join(
 		// kubelet 1.35 and later refuses v1 unless told
 		m.dropIn(m.CgroupV1, nodeimage.KubeletDropInDir+"/10-cgroup-v1.conf", head+"failCgroupV1: false\n"),
-		// the gate that forgives rlimits, oom scores and global sysctls
+		// the gate that forgives rlimits, oom scores and global sysctls; the
+		// kubelet would try to lower its own score three times, a tenth of a
+		// second apart
 		m.dropIn(!m.ResourceCap, nodeimage.KubeletDropInDir+"/20-no-resource-cap.conf",
-			head+"featureGates:\n  KubeletInUserNamespace: true\n"),
+			head+"featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"),
 	)
 }
 

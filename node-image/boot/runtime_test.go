@@ -206,9 +206,9 @@ func TestKubeletDropIns(t *testing.T) {
 		v1, held       bool
 		wantV1, wantNo string
 	}{
-		{true, false, head + "failCgroupV1: false\n", head + "featureGates:\n  KubeletInUserNamespace: true\n"},
+		{true, false, head + "failCgroupV1: false\n", head + "featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"},
 		{true, true, head + "failCgroupV1: false\n", ""},
-		{false, false, "", head + "featureGates:\n  KubeletInUserNamespace: true\n"},
+		{false, false, "", head + "featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"},
 		{false, true, "", ""},
 	} {
 		m.CgroupV1, m.ResourceCap = test.v1, test.held

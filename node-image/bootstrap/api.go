@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -23,6 +22,9 @@ const (
 	apiDown apiState = iota
 	// apiAnswers: it serves requests of the superuser, whom no role limits.
 	apiAnswers
+	// apiHasNamespaces: that of the system is there. kubeadm, which puts all
+	// that it keeps there, would try again after half a second.
+	apiHasNamespaces
 	// apiTakesPods: the namespaces and priority classes that static pods are
 	// of are there. The kubelet announces its static pods once, when it has
 	// registered its node; before this state they would be refused, and be
@@ -65,8 +67,9 @@ func (n *Node) follow(ctx context.Context, kubeconfig string, on func(apiState) 
 
 // priorityClasses is the check that tells the state apiTakesPods
 // (k8s.io/kubernetes pkg/registry/scheduling/rest/storage_scheduling.go). The
-// system's namespaces are made a second before.
-const priorityClasses = "[+]poststarthook/scheduling/bootstrap-system-priority-classes ok"
+// system's namespaces are made before it. All checks at once are only asked for
+// after it: some of them ask etcd, and the server is busy.
+const priorityClasses = "/readyz/poststarthook/scheduling/bootstrap-system-priority-classes"
 
 // newProbe makes a function that asks this node's API server for its state.
 func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, error) {
@@ -82,8 +85,7 @@ func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, erro
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
 	}
-	url := "https://" + localAPI + "/readyz?verbose"
-	return func(ctx context.Context) apiState { return ask(ctx, client, url) }, nil
+	return func(ctx context.Context) apiState { return ask(ctx, client, "https://"+localAPI) }, nil
 }
 
 // clientOf makes a client of servers that a CA vouches for.
@@ -100,25 +102,36 @@ func clientOf(ca []byte, pairs ...tls.Certificate) (*http.Client, error) {
 // localAPI is the API server on loopback, a name of its certificate.
 var localAPI = net.JoinHostPort("127.0.0.1", strconv.Itoa(nodeimage.APIServerPort))
 
-// ask reads the list of checks that the API server gives, passed or not.
-func ask(ctx context.Context, client *http.Client, url string) apiState {
+// ask asks a server for its state, beginning with what comes first.
+func ask(ctx context.Context, client *http.Client, server string) apiState {
+	switch get(ctx, client, server+priorityClasses) {
+	case http.StatusOK:
+		if get(ctx, client, server+"/readyz") == http.StatusOK {
+			return apiReady
+		}
+		return apiTakesPods
+	case 0:
+		return apiDown
+	}
+	if get(ctx, client, server+"/api/v1/namespaces/kube-system") == http.StatusOK {
+		return apiHasNamespaces
+	}
+	return apiAnswers
+}
+
+// get asks a server for a status code, which is 0 when it does not answer.
+func get(ctx context.Context, client *http.Client, url string) int {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return apiDown
+		return 0
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return apiDown
+		return 0
 	}
 	defer response.Body.Close()
-	checks, err := io.ReadAll(response.Body)
-	switch {
-	case err != nil:
-		return apiDown
-	case response.StatusCode == http.StatusOK:
-		return apiReady
-	case strings.Contains(string(checks), priorityClasses):
-		return apiTakesPods
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return 0
 	}
-	return apiAnswers
+	return response.StatusCode
 }

@@ -1,27 +1,29 @@
 package bootstrap
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 )
 
 func TestAsk(t *testing.T) {
+	const namespace = "/api/v1/namespaces/kube-system"
 	for name, test := range map[string]struct {
-		status int
-		body   string
-		want   apiState
+		ok    map[string]bool // of paths; others are refused
+		other int
+		want  apiState
 	}{
-		"starting":   {http.StatusInternalServerError, "[+]ping ok\n[-]poststarthook/scheduling/bootstrap-system-priority-classes failed: reason withheld\nreadyz check failed", apiAnswers},
-		"takes pods": {http.StatusInternalServerError, "[+]poststarthook/scheduling/bootstrap-system-priority-classes ok\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\n", apiTakesPods},
-		"ready":      {http.StatusOK, "ok", apiReady},
-		"refusing":   {http.StatusForbidden, "forbidden", apiAnswers},
+		"starting":       {nil, http.StatusInternalServerError, apiAnswers},
+		"refusing":       {nil, http.StatusForbidden, apiAnswers},
+		"has namespaces": {map[string]bool{namespace: true}, http.StatusInternalServerError, apiHasNamespaces},
+		"takes pods":     {map[string]bool{namespace: true, priorityClasses: true}, http.StatusInternalServerError, apiTakesPods},
+		"ready":          {map[string]bool{namespace: true, priorityClasses: true, "/readyz": true}, http.StatusInternalServerError, apiReady},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(test.status)
-				fmt.Fprint(w, test.body)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !test.ok[r.URL.Path] {
+					w.WriteHeader(test.other)
+				}
 			}))
 			defer server.Close()
 			if got := ask(t.Context(), server.Client(), server.URL); got != test.want {

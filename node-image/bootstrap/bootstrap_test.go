@@ -29,6 +29,7 @@ type fakeNode struct {
 	journal   string
 	etcdctl   error
 	members   string // that etcdctl lists
+	kubelet   string // port on which one serves
 
 	mu       sync.Mutex
 	commands []string
@@ -82,7 +83,7 @@ func newNode(t *testing.T, plan nodeimage.Plan, conf string) (*Node, *fakeNode, 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	f := &fakeNode{root: root}
+	f := &fakeNode{root: root, kubelet: serveKubelet(t)}
 	data, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +107,32 @@ func serveRuntime(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+}
+
+// serveKubelet lets a port stand for a kubelet that serves.
+func serveKubelet(t *testing.T) (port string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// run are the commands that were run of a program.
+func (f *fakeNode) run(program string) []string {
+	var out []string
+	for _, c := range f.commands {
+		if strings.HasPrefix(c, program+" ") {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // events reads what a node wrote. Times are checked and left out.

@@ -5,20 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"time"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/nodeimage"
-)
-
-// Files that kubeadm and the kubelet know.
-const (
-	kubeletConfPath = "/etc/kubernetes/kubelet.conf"
-	kubeletPKIDir   = "/var/lib/kubelet/pki"
 )
 
 // announceManifests hands the default addons to the host.
@@ -133,24 +124,4 @@ func (n *Node) readKubeconfig(path string) (credentials, error) {
 		return credentials{}, fmt.Errorf("%s has no credentials in it", path)
 	}
 	return credentials{conf.Clusters[0].Cluster, conf.Users[0].User}, nil
-}
-
-// keepKubeletCertificate puts the kubelet's first client certificate where the
-// kubelet would put it at its first start, as it would do it
-// (k8s.io/client-go/util/certificate, certificate_store.go). kubeadm points
-// kubelet.conf there when it finds the file, and need not restart the kubelet
-// for it later.
-func (n *Node) keepKubeletCertificate(now time.Time) error {
-	c, err := n.readKubeconfig(kubeletConfPath)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(n.path(kubeletPKIDir), 0o750); err != nil {
-		return err
-	}
-	name := filepath.Join(kubeletPKIDir, now.UTC().Format("kubelet-client-2006-01-02-15-04-05.pem"))
-	if err := os.WriteFile(n.path(name), slices.Concat(c.Certificate, c.Key), 0o600); err != nil {
-		return err
-	}
-	return os.Symlink(name, n.path(kubeletPKIDir+"/kubelet-client-current.pem"))
 }

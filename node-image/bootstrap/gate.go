@@ -1,132 +1,74 @@
 package bootstrap
 
 import (
+	"bufio"
 	"context"
-	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/petri-cluster/petri/node-image/gate"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// gate lets this node's clients of the API wait while the API server starts.
-// The kubelet starts it, and so is there before it: its own requests would be
-// refused, and be tried again after pauses that double up to seconds. Instead
-// its connections are accepted, held, and passed on at the first moment at
-// which they are of use. What came through the gate goes on through it
-// until close, which the kubelet takes as any lost connection.
-type gate struct {
-	listener net.Listener
-	runner   exec.Runner
-	table    string // which holds the rule that leads connections here
-	api      string
-	opened   chan struct{}
-	once     sync.Once
-	conns    context.Context
-	drop     context.CancelFunc
+// gateway is the way to the gate that holds connections while the API server
+// starts. A nil one stands for none. It is safe for concurrent use.
+type gateway struct {
+	mu    sync.Mutex
+	words io.WriteCloser
 }
 
-// holdConnections makes a gate before the API on the node's own address. Where
-// that cannot be done there is none: clients then try again by themselves.
-func (n *Node) holdConnections(ctx context.Context, plan nodeimage.Plan) *gate {
-	own, err := netip.ParseAddr(plan.Address)
-	if err != nil {
+// gateTimeout bounds the wait for a gate. Without one clients try again by
+// themselves.
+const gateTimeout = 5 * time.Second
+
+// holdConnections starts a gate before the API on the node's own address. Where
+// that cannot be done there is none.
+func (n *Node) holdConnections(ctx context.Context, plan nodeimage.Plan) *gateway {
+	if plan.Address == "" {
 		return nil
 	}
-	family := "ip"
-	if own.Is6() {
-		family = "ip6"
-	}
-	listener, err := net.Listen("tcp", netip.AddrPortFrom(own, 0).String())
-	if err != nil {
-		return nil
-	}
-	g := newGate(ctx, listener, n.Runner, family+" petri-gate", localAPI)
-	rules := fmt.Sprintf(`add table %[1]s
-delete table %[1]s
-table %[1]s {
-	chain output {
-		type nat hook output priority -110; policy accept;
-		%[2]s daddr %[3]s tcp dport %[4]d dnat to %[5]s
-	}
-}
-`, g.table, family, own, nodeimage.APIServerPort, listener.Addr())
-	if err := g.nft(ctx, rules); err != nil {
-		g.close(ctx)
-		return nil
-	}
-	return g
-}
-
-func newGate(ctx context.Context, listener net.Listener, runner exec.Runner, table, api string) *gate {
-	g := &gate{listener: listener, runner: runner, table: table, api: api, opened: make(chan struct{})}
-	g.conns, g.drop = context.WithCancel(context.WithoutCancel(ctx))
-	go g.accept()
-	return g
-}
-
-func (g *gate) nft(ctx context.Context, rules string) error {
-	return g.runner.Run(ctx, exec.Cmd{Args: []string{"nft", "-f", "-"}, Stdin: strings.NewReader(rules)})
-}
-
-func (g *gate) accept() {
-	for {
-		conn, err := g.listener.Accept()
-		if err != nil {
-			return // closed
-		}
-		go g.pass(conn)
-	}
-}
-
-// pass holds a connection until the gate is open, and then joins it to the
-// API server.
-func (g *gate) pass(conn net.Conn) {
-	defer conn.Close()
+	input, words := io.Pipe()
+	said, output := io.Pipe()
+	go func() {
+		// it outlives this process, whose end is the end of its input
+		err := n.Runner.Run(context.WithoutCancel(ctx), exec.Cmd{Args: []string{nodeimage.HelperPath, "gate", plan.Address}, Stdin: input, Stdout: output})
+		input.CloseWithError(io.ErrClosedPipe)
+		output.CloseWithError(err)
+	}()
+	standing := make(chan bool, 1)
+	go func() {
+		line, _ := bufio.NewReader(said).ReadString('\n')
+		standing <- strings.TrimSpace(line) == gate.Standing
+	}()
 	select {
-	case <-g.opened:
-	case <-g.conns.Done():
-		return
+	case ok := <-standing:
+		if ok {
+			return &gateway{words: words}
+		}
+	case <-time.After(gateTimeout):
+	case <-ctx.Done():
 	}
-	var d net.Dialer
-	api, err := d.DialContext(g.conns, "tcp", g.api)
-	if err != nil {
-		return // the client tries again
-	}
-	defer api.Close()
-	defer context.AfterFunc(g.conns, func() { _ = conn.Close(); _ = api.Close() })()
-	ended := make(chan struct{}, 2)
-	for _, way := range [][2]net.Conn{{conn, api}, {api, conn}} {
-		go func() {
-			_, _ = io.Copy(way[0], way[1]) // an end of either side is the end
-			ended <- struct{}{}
-		}()
-	}
-	<-ended
+	words.Close()
+	return nil
 }
 
-// open passes on what is held and leads no more connections here.
-func (g *gate) open(ctx context.Context) {
+// tell tells the gate how far the API server has come. A gate that has ended
+// holds nobody.
+func (g *gateway) tell(word string) {
 	if g == nil {
 		return
 	}
-	g.once.Do(func() {
-		close(g.opened)
-		// without it the listener goes on passing connections until close
-		_ = g.nft(ctx, "add table "+g.table+"\ndelete table "+g.table+"\n")
-	})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, _ = io.WriteString(g.words, word+"\n")
 }
 
-// close ends every connection that came through the gate.
-func (g *gate) close(ctx context.Context) {
-	if g == nil {
-		return
+// leave lets the gate go.
+func (g *gateway) leave() {
+	if g != nil {
+		g.words.Close()
 	}
-	g.open(ctx)
-	g.drop()
-	_ = g.listener.Close()
 }

@@ -1,120 +1,80 @@
 package bootstrap
 
 import (
+	"bufio"
 	"context"
 	"errors"
-	"io"
-	"net"
-	"strings"
-	"sync"
+	"fmt"
+	"slices"
 	"testing"
-	"time"
 
+	"github.com/petri-cluster/petri/node-image/gate"
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// nftRunner keeps what it is told to load.
-type nftRunner struct {
-	mu     sync.Mutex
-	loaded []string
-	err    error
+// gateRunner stands for the process of a gate, which keeps what it is told.
+type gateRunner struct {
+	says  string
+	err   error
+	args  []string
+	words chan []string
 }
 
-func (r *nftRunner) Run(_ context.Context, cmd exec.Cmd) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rules, err := io.ReadAll(cmd.Stdin)
-	r.loaded = append(r.loaded, string(rules))
-	return errors.Join(err, r.err)
-}
-
-// echo is an API server that says everything back.
-func echo(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+func (r *gateRunner) Run(_ context.Context, cmd exec.Cmd) error {
+	r.args = cmd.Args
+	fmt.Fprintln(cmd.Stdout, r.says)
+	var words []string
+	for s := bufio.NewScanner(cmd.Stdin); r.err == nil && s.Scan(); {
+		words = append(words, s.Text())
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(c, c)
-				c.Close()
-			}()
-		}
-	}()
-	return l.Addr().String()
+	r.words <- words
+	return r.err
 }
 
+// TestGate tells a gate how far the API server is, and lets it go.
 func TestGate(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	runner := &gateRunner{says: gate.Standing, words: make(chan []string, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	g := (&Node{Runner: runner}).holdConnections(ctx, nodeimage.Plan{Address: "10.1.2.3"})
+	if g == nil {
+		t.Fatal("no gate")
 	}
-	runner := &nftRunner{}
-	g := newGate(t.Context(), listener, runner, "ip petri-gate", echo(t))
-	client, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if _, err := io.WriteString(client, "hello"); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 5)
-	client.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := client.Read(answer); err == nil {
-		t.Fatalf("an answer of %d bytes before the gate was open", n)
-	}
-	g.open(t.Context())
-	client.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.ReadFull(client, answer); err != nil || string(answer) != "hello" {
-		t.Fatalf("got %q, %v", answer, err)
-	}
-	g.close(t.Context())
-	if _, err := client.Read(answer); err == nil {
-		t.Error("the connection outlived the gate")
-	}
-	if _, err := net.Dial("tcp", listener.Addr().String()); err == nil {
-		t.Error("the gate still listens")
-	}
-	diff(t, []string{"add table ip petri-gate\ndelete table ip petri-gate\n"}, runner.loaded)
-}
-
-func TestGateRules(t *testing.T) {
-	for own, match := range map[string]string{"127.0.0.1": "ip daddr 127.0.0.1", "::1": "ip6 daddr ::1"} {
-		runner := &nftRunner{}
-		node := &Node{Runner: runner}
-		g := node.holdConnections(t.Context(), nodeimage.Plan{Address: own})
-		if g == nil {
-			t.Fatal("no gate")
-		}
-		defer g.close(t.Context())
-		want := match + " tcp dport 6443 dnat to " + g.listener.Addr().String()
-		if len(runner.loaded) != 1 || !strings.Contains(runner.loaded[0], want) {
-			t.Errorf("rules %q, want %q", runner.loaded, want)
-		}
-	}
+	cancel() // what is under way may end, and the gate not yet
+	g.tell(gate.Pods)
+	g.tell(gate.Ready)
+	g.leave()
+	diff(t, []string{gate.Pods, gate.Ready}, <-runner.words)
+	diff(t, []string{nodeimage.HelperPath, "gate", "10.1.2.3"}, runner.args)
+	g.tell(gate.Ready) // nobody listens, and nothing is wrong
 }
 
 // TestNoGate: a node that cannot have one works without.
 func TestNoGate(t *testing.T) {
 	for name, test := range map[string]struct {
 		address string
-		err     error
-	}{"no address": {"", nil}, "not its own": {"192.0.2.1", nil}, "no nft": {"127.0.0.1", errors.New("no nft")}} {
-		node := &Node{Runner: &nftRunner{err: test.err}}
-		if g := node.holdConnections(t.Context(), nodeimage.Plan{Address: test.address}); g != nil {
+		runner  gateRunner
+	}{
+		"no address": {"", gateRunner{}},
+		"failed":     {"10.1.2.3", gateRunner{err: errors.New("no nft")}},
+		"other word": {"10.1.2.3", gateRunner{says: "usage"}},
+	} {
+		test.runner.words = make(chan []string, 1)
+		if g := (&Node{Runner: &test.runner}).holdConnections(t.Context(), nodeimage.Plan{Address: test.address}); g != nil {
 			t.Errorf("%s: there is a gate", name)
 		} else {
-			g.open(t.Context())
-			g.close(t.Context())
+			g.tell(gate.Ready)
+			g.leave()
 		}
+	}
+}
+
+// TestWarm reads what is there.
+func TestWarm(t *testing.T) {
+	node, fake, _ := newNode(t, nodeimage.Plan{}, "")
+	fake.put(warmed[len(warmed)-1], "program")
+	node.warm() // the first one is not there
+	if len(slices.Compact(slices.Clone(warmed))) != len(warmed) {
+		t.Error("a program is read twice")
 	}
 }

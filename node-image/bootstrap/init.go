@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 
+	"github.com/petri-cluster/petri/node-image/gate"
+	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
@@ -49,21 +51,22 @@ func (n *Node) init(ctx context.Context) error {
 		return err
 	}
 	n.announceManifests()
+	go n.warm()
 	if err := n.makeEncryptionKey(plan); err != nil {
 		return err
 	}
+	gates := n.holdConnections(ctx, plan)
+	defer gates.leave()
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
 	if err := n.waitBooted(ctx, plan); err != nil {
 		return err
 	}
-	gate := n.holdConnections(ctx, plan)
-	defer gate.close(context.WithoutCancel(ctx))
 	if err := c.startKubelet(ctx); err != nil {
 		return err
 	}
-	if err := c.serve(ctx, gate); err != nil {
+	if err := c.serve(ctx, gates); err != nil {
 		return err
 	}
 	if err := os.Remove(n.path(nodeimage.SuperAdminConfPath)); err != nil {
@@ -96,9 +99,9 @@ func (c *controlPlane) run(ctx context.Context, env []string, onSection func(str
 	return c.kubeadm(ctx, args, env, onSection)
 }
 
-// prepare does what needs no running container runtime: keys, credentials and
-// the manifests of the static pods. The manifests are put aside, to be given to
-// the kubelet in order.
+// prepare does what needs no running container runtime: keys, credentials, the
+// kubelet's configuration and the manifests of the static pods. The manifests
+// are put aside, to be given to the kubelet in order.
 func (c *controlPlane) prepare(ctx context.Context) error {
 	if err := c.run(ctx, nil, nil, "certs", "kubeconfig"); err != nil {
 		return err
@@ -109,9 +112,13 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 	if err := c.keepKubeletCertificate(time.Now()); err != nil {
 		return err
 	}
-	// kubelet-finalize points kubelet.conf to that certificate. There is no
-	// kubelet to restart yet: without a PATH kubeadm does not look for one.
-	if err := c.run(ctx, []string{"PATH="}, nil, "etcd", "control-plane", "kubelet-finalize"); err != nil {
+	if err := c.selfSignKubelet(c.plan, time.Now()); err != nil {
+		return err
+	}
+	// kubelet-finalize points kubelet.conf to the certificate. There is no
+	// kubelet to stop, start or restart yet, with two reloads of systemd:
+	// without a PATH kubeadm does not look for one.
+	if err := c.run(ctx, []string{"PATH="}, nil, "etcd", "control-plane", "kubelet-start", "kubelet-finalize"); err != nil {
 		return err
 	}
 	var err error
@@ -119,17 +126,22 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 	return err
 }
 
-// startKubelet checks the machine and starts the kubelet with the manifests of
-// etcd and the API server. They have the machine's cores to themselves; what
-// needs the API would only fail and back off.
+// startKubelet checks the machine while the kubelet starts, if the boot has not
+// started it yet. The kubelet then gets the manifests of etcd and the API
+// server: they have the machine's cores to themselves.
 func (c *controlPlane) startKubelet(ctx context.Context) error {
-	var released error
-	err := c.run(ctx, nil, func(section string) {
-		if section == "kubelet-start" {
-			released = errors.Join(released, c.held.release(func(name string) bool { return !needsAPI(name) }))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.run(ctx, nil, nil, "preflight") })
+	group.Go(func() error {
+		if err := exec.Run(ctx, c.Runner, "systemctl", "start", "kubelet"); err != nil {
+			return err
 		}
-	}, "preflight", "kubelet-start")
-	return errors.Join(err, released)
+		return c.waitKubelet(ctx)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return c.held.release(func(name string) bool { return !needsAPI(name) })
 }
 
 // needsAPI tells the static pods that are clients of the API.
@@ -143,7 +155,7 @@ const patience = 20 * time.Second
 
 // serve follows the API server's start, and does each thing at the first
 // moment at which it can succeed.
-func (c *controlPlane) serve(ctx context.Context, gate *gate) error {
+func (c *controlPlane) serve(ctx context.Context, gates *gateway) error {
 	ready := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	watching, stop := context.WithCancel(ctx)
@@ -156,11 +168,13 @@ func (c *controlPlane) serve(ctx context.Context, gate *gate) error {
 			case apiAnswers:
 				end()
 				end = c.Events.phase("node/api-server-hooks")
+				return c.held.releaseAll()
+			case apiHasNamespaces:
 				group.Go(func() error { return c.publish(ctx) })
-				group.Go(func() error { return c.startControllers(ctx) })
 			case apiTakesPods:
-				gate.open(ctx)
+				gates.tell(gate.Pods)
 			case apiReady:
+				gates.tell(gate.Ready)
 				end()
 				close(ready)
 			}
@@ -195,24 +209,6 @@ func (c *controlPlane) waitReady(ctx context.Context, ready <-chan struct{}) err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// headStart is how long after its first answer the API server is left alone.
-// It is ready a good second after that: what it does last begins with a wait of
-// a second (k8s.io/kubernetes pkg/registry/rbac/rest/storage_rbac.go). Then the
-// static pods take half a second until their programs run. Those of a shorter
-// head start ask whether the API is ready a moment too early, and ask again
-// after a second.
-const headStart = time.Second
-
-// startControllers gives the kubelet the rest of the manifests.
-func (c *controlPlane) startControllers(ctx context.Context) error {
-	select {
-	case <-time.After(headStart):
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return c.held.releaseAll()
 }
 
 // publish puts what kubeadm keeps in the cluster there. The roles of the API

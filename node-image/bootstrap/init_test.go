@@ -39,6 +39,9 @@ func initNode(t *testing.T, plan nodeimage.Plan, conf string) (*Node, *fakeNode,
 			fake.put(nodeimage.SuperAdminConfPath, kubeconfigOf("super"))
 			fake.put(kubeletConfPath, kubeconfigOf("kubelet"))
 		}
+		if slices.Contains(phases, "kubelet-start") {
+			fake.put(kubeletConfigPath, "healthzPort: "+fake.kubelet+"\n")
+		}
 		if slices.Contains(phases, "control-plane") {
 			for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
 				fake.put(manifestsDir+"/"+name+".yaml", name)
@@ -102,13 +105,16 @@ func TestInit(t *testing.T) {
 			"kind: InitConfiguration\nskipPhases: [addon/kube-proxy]\n---\nkind: ClusterConfiguration\n")
 		fake.put(nodeimage.CNIManifestPath, "kind: DaemonSet\n")
 		fake.put(nodeimage.StorageManifestPath, "kind: StorageClass\n")
-		node.probe = answers(map[apiState]time.Duration{apiAnswers: 2 * time.Second, apiReady: 4 * time.Second})
+		node.probe = answers(map[apiState]time.Duration{apiAnswers: 2 * time.Second, apiHasNamespaces: 3 * time.Second, apiReady: 4 * time.Second})
 		var order []string
 		began := time.Now()
 		fake.onKubeadm = func(_ context.Context, cmd exec.Cmd, phases []string) error {
 			fake.mu.Lock()
 			defer fake.mu.Unlock()
 			order = append(order, fmt.Sprintf("%.0fs %s %v", time.Since(began).Seconds(), strings.Join(phases, ","), manifests(t, node)))
+			if phases[0] == "addon" {
+				diff(t, []string{"systemctl start kubelet"}, fake.run("systemctl"))
+			}
 			if slices.Contains(phases, "kubelet-finalize") && !slices.Contains(cmd.Env, "PATH=") {
 				t.Error("kubeadm may restart a kubelet that must not run yet")
 			}
@@ -122,11 +128,11 @@ func TestInit(t *testing.T) {
 		}
 		diff(t, []string{
 			"0s certs,kubeconfig []",
-			"0s etcd,control-plane,kubelet-finalize [etcd kube-apiserver kube-controller-manager kube-scheduler]",
-			"0s preflight,kubelet-start [etcd kube-apiserver]", // the others have no use yet
-			"2s addon [etcd kube-apiserver]",
-			"2s upload-config [etcd kube-apiserver]",
-			"2s bootstrap-token [etcd kube-apiserver]",
+			"0s etcd,control-plane,kubelet-start,kubelet-finalize [etcd kube-apiserver kube-controller-manager kube-scheduler]",
+			"0s preflight []", // it refuses a machine that has manifests
+			"3s addon [etcd kube-apiserver kube-controller-manager kube-scheduler]",
+			"3s upload-config [etcd kube-apiserver kube-controller-manager kube-scheduler]",
+			"3s bootstrap-token [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 			"4s wait-control-plane,mark-control-plane [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 		}, order)
 		if _, err := os.Stat(node.path(manifestsDir + ".held")); !errors.Is(err, os.ErrNotExist) {
@@ -163,33 +169,12 @@ func checkInitEvents(t *testing.T, list []nodeimage.NodeEvent) {
 	}
 }
 
-// TestInitKeepsTheKubeletCertificate looks for it where a kubelet would have
-// put it, so that kubeadm points kubelet.conf there.
-func TestInitKeepsTheKubeletCertificate(t *testing.T) {
-	node, fake, _ := newNode(t, nodeimage.Plan{}, "")
-	fake.put(kubeletConfPath, kubeconfigOf("kubelet"))
-	if err := node.keepKubeletCertificate(time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC)); err != nil {
-		t.Fatal(err)
-	}
-	target, err := os.Readlink(node.path(kubeletPKIDir + "/kubelet-client-current.pem"))
-	diff(t, "/var/lib/kubelet/pki/kubelet-client-2026-11-20-01-02-03.pem", target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(node.path(target))
-	diff(t, "cert of kubelet\nsecret of kubelet\n", string(data))
-	info, statErr := os.Stat(node.path(target))
-	if err != nil || statErr != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v, %v", info.Mode(), err, statErr)
-	}
-}
-
 // TestInitWhenTheAPIIsSlow: after a while kubeadm is asked to wait, which
 // knows what to say; the rest goes on when the API answers after all.
 func TestInitWhenTheAPIIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, fake, _ := initNode(t, nodeimage.Plan{}, "")
-		node.probe = answers(map[apiState]time.Duration{apiAnswers: 60 * time.Second, apiReady: 61 * time.Second})
+		node.probe = answers(map[apiState]time.Duration{apiHasNamespaces: 60 * time.Second, apiReady: 61 * time.Second})
 		began := time.Now()
 		var order []string
 		fake.onKubeadm = func(_ context.Context, _ exec.Cmd, phases []string) error {
@@ -207,23 +192,6 @@ func TestInitWhenTheAPIIsSlow(t *testing.T) {
 		}
 		diff(t, []string{"0s certs", "0s etcd", "0s preflight", "20s wait-control-plane", "60s addon", "60s upload-config", "60s bootstrap-token"}, order)
 		diff(t, 4, len(manifests(t, node)))
-	})
-}
-
-// TestInitWhenTheAPIIsQuick: it is ready before the head start is over.
-func TestInitWhenTheAPIIsQuick(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		node, fake, _ := initNode(t, nodeimage.Plan{}, "")
-		node.probe = answers(map[apiState]time.Duration{apiReady: time.Second})
-		fake.onKubeadm = func(_ context.Context, _ exec.Cmd, phases []string) error {
-			if phases[0] == "wait-control-plane" {
-				diff(t, 4, len(manifests(t, node)))
-			}
-			return nil
-		}
-		if err := node.Init(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 
+	"github.com/petri-cluster/petri/node-image/gate"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
@@ -41,6 +42,9 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 	}
 	discovery, err := n.keepInput(input)
 	if err != nil {
+		return err
+	}
+	if err := n.selfSignKubelet(plan, time.Now()); err != nil {
 		return err
 	}
 	if err := n.waitBooted(ctx, plan); err != nil {
@@ -126,15 +130,15 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 	if c.held, err = c.holdManifests(); err != nil {
 		return err
 	}
-	gate := n.holdConnections(ctx, plan)
-	defer gate.close(context.WithoutCancel(ctx))
+	gates := n.holdConnections(ctx, plan)
+	defer gates.leave()
 	if err := c.run(ctx, nil, nil, "check-etcd", "kubelet-start", "etcd-join"); err != nil {
 		return err
 	}
 	if err := c.held.release(func(name string) bool { return !needsAPI(name) }); err != nil {
 		return err
 	}
-	if err := c.serveToo(ctx, gate); err != nil {
+	if err := c.serveToo(ctx, gates); err != nil {
 		return err
 	}
 	if err := c.startApprover(ctx); err != nil {
@@ -146,7 +150,7 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 // serveToo follows the start of an API server that is not the first, and lets
 // kubeadm do the rest when it is ready. When it is slow, kubeadm is asked to
 // wait for it: it knows best what to say when something is wrong.
-func (c *controlPlane) serveToo(ctx context.Context, gate *gate) error {
+func (c *controlPlane) serveToo(ctx context.Context, gates *gateway) error {
 	ready := make(chan struct{})
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -156,9 +160,12 @@ func (c *controlPlane) serveToo(ctx context.Context, gate *gate) error {
 		defer c.Events.phase("node/api-server")()
 		return c.follow(ctx, nodeimage.AdminConfPath, func(s apiState) error {
 			switch s {
+			case apiAnswers:
+				return c.held.releaseAll()
 			case apiTakesPods:
-				gate.open(ctx)
+				gates.tell(gate.Pods)
 			case apiReady:
+				gates.tell(gate.Ready)
 				close(ready)
 			}
 			return nil
@@ -172,7 +179,7 @@ func (c *controlPlane) serveToo(ctx context.Context, gate *gate) error {
 		if err := c.held.releaseAll(); err != nil {
 			return err
 		}
-		gate.open(ctx)
+		gates.tell(gate.Ready)
 		return c.run(ctx, nil, nil, "kubelet-wait-bootstrap", "control-plane-join", "wait-control-plane")
 	})
 	return group.Wait()

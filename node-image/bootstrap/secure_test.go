@@ -29,7 +29,7 @@ func modeOf(node *Node, path string) fs.FileMode {
 // loose puts a file that everybody can read.
 func loose(t *testing.T, fake *fakeNode, path string) {
 	t.Helper()
-	fake.put(path, "x")
+	fake.put(path, "{}")
 	if err := os.Chmod(filepath.Join(fake.root, path), 0o644); err != nil {
 		t.Error(err)
 	}

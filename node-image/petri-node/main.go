@@ -1,7 +1,7 @@
 // Command petri-node is the one program of petri's own in a node: called as
 // "entrypoint" it boots the node and becomes the init system; its other
 // commands bootstrap Kubernetes, change what a control plane shares with others,
-// prepare cgroups, start or change the balancer, pass DNS on, approve certificates,
+// prepare cgroups, start or change the balancer, pass DNS on, hold connections, approve certificates,
 // settle a node that is up, and end pods at shutdown. It wires packages together
 // and decides nothing.
 package main
@@ -23,6 +23,7 @@ import (
 	"github.com/petri-cluster/petri/node-image/balancer"
 	"github.com/petri-cluster/petri/node-image/boot"
 	"github.com/petri-cluster/petri/node-image/bootstrap"
+	"github.com/petri-cluster/petri/node-image/gate"
 	"github.com/petri-cluster/petri/node-image/resolver"
 	"github.com/petri-cluster/petri/node-image/settle"
 	"github.com/petri-cluster/petri/node-image/shutdown"
@@ -41,7 +42,7 @@ func main() {
 
 const usage = "usage: entrypoint INIT [ARG...] | petri-node init | petri-node certificates | petri-node join <INPUT | " +
 	"petri-node extend <EXTENSION | petri-node members | petri-node remove-member ID | " +
-	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node approver | petri-node kubelet-cgroup | petri-node settle | petri-node shutdown"
+	"petri-node balancer | petri-node balance <CONFIGURATION | petri-node resolver | petri-node gate ADDRESS | petri-node approver | petri-node kubelet-cgroup | petri-node settle | petri-node shutdown"
 
 func run(ctx context.Context, name string, args []string) error {
 	if name == "entrypoint" {
@@ -81,6 +82,12 @@ func run(ctx context.Context, name string, args []string) error {
 		return resolver.Relay{Listen: listen, Server: net.JoinHostPort(nodeimage.EngineResolver, "53")}.Serve(ctx)
 	case "approver":
 		return approve(ctx, node)
+	case "gate":
+		own, err := netip.ParseAddr(args[1])
+		if err != nil {
+			return err
+		}
+		return gate.Serve(ctx, own, exec.Host{}, os.Stdin, os.Stdout)
 	case "kubelet-cgroup":
 		return boot.KubeletCgroup("/")
 	case "settle":
@@ -93,7 +100,7 @@ func run(ctx context.Context, name string, args []string) error {
 
 // arguments is how many words a command has, with its name.
 func arguments(command string) int {
-	if command == "remove-member" {
+	if command == "remove-member" || command == "gate" {
 		return 2
 	}
 	return 1

@@ -40,7 +40,11 @@ const slack = "20000000"
 // processes: with at most 15 characters.
 var controlPlane = []string{"etcd", "kube-apiserver", "kube-controller", "kube-scheduler"}
 
-// slacken gives the control plane's threads the slack. Threads that they start
+// kubelet is the node's own, which no container has. It has precise timers while
+// the node starts: it takes many short waits one after the other then.
+const kubelet = "kubelet"
+
+// slacken gives the threads of the control plane and the kubelet the slack. Threads that they start
 // inherit it, and what others run does not.
 func slacken(root string) error {
 	statuses, err := filepath.Glob(filepath.Join(root, "/proc/[0-9]*/status"))
@@ -50,7 +54,7 @@ func slacken(root string) error {
 	var errs []error
 	for _, path := range statuses {
 		status, err := os.ReadFile(path)
-		if err != nil || !isControlPlane(status) {
+		if err != nil || !isOfNode(status) {
 			continue // it ended, or is another's
 		}
 		threads, err := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
@@ -71,21 +75,25 @@ func slacken(root string) error {
 // gone reports whether a thread has ended, which is no error.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
-// isControlPlane reads a process's status: it is the first one of a container
-// of this node, and not of a node within it, and has one of the names.
-func isControlPlane(status []byte) bool {
-	named, first := false, false
+// isOfNode reads a process's status: it is the node's kubelet, or the first one
+// of a container of this node, and not of a node within it, and has one of the
+// names.
+func isOfNode(status []byte) bool {
+	var name string
+	var ids []string
 	for line := range bytes.Lines(status) {
 		key, value, _ := strings.Cut(string(line), ":")
 		switch key {
 		case "Name":
-			named = slices.Contains(controlPlane, strings.TrimSpace(value))
+			name = strings.TrimSpace(value)
 		case "NSpid":
-			ids := strings.Fields(value)
-			first = len(ids) == 2 && ids[1] == "1"
+			ids = strings.Fields(value)
 		}
 	}
-	return named && first
+	if name == kubelet {
+		return len(ids) == 1
+	}
+	return slices.Contains(controlPlane, name) && len(ids) == 2 && ids[1] == "1"
 }
 
 // programDirs are where the programs and libraries of a node are.

@@ -28,8 +28,8 @@ func lay(t *testing.T, files map[string]string) (root string) {
 	return root
 }
 
-// Only the first processes of the control plane's containers are made patient,
-// with all their threads.
+// Only the node's kubelet and the first processes of the control plane's
+// containers are made patient, with all their threads.
 func TestSlacken(t *testing.T) {
 	files := map[string]string{}
 	for pid, status := range map[string]string{
@@ -39,6 +39,8 @@ func TestSlacken(t *testing.T) {
 		"40": "Name:\tetcd\nNSpid:\t40\t9\n",    // what a pod's own program calls so
 		"50": "Name:\tetcd\nNSpid:\t50\t7\t1\n", // of a node within a pod
 		"60": "Name:\tkube-scheduler\nNSpid:\t60\n",
+		"70": "Name:\tkubelet\nNSpid:\t70\n",
+		"80": "Name:\tkubelet\nNSpid:\t80\t1\n", // of a node within
 	} {
 		files["proc/"+pid+"/status"] = status
 		for _, thread := range []string{pid, pid + "1"} {
@@ -52,14 +54,14 @@ func TestSlacken(t *testing.T) {
 		t.Fatal(err)
 	}
 	var patient []string
-	for _, thread := range []string{"10", "101", "20", "201", "30", "301", "40", "401", "50", "501", "60", "601"} {
+	for _, thread := range []string{"10", "101", "20", "201", "30", "301", "40", "401", "50", "501", "60", "601", "70", "701", "80", "801"} {
 		if data, err := os.ReadFile(filepath.Join(root, "proc", thread, "timerslack_ns")); err != nil {
 			t.Fatal(err)
 		} else if strings.HasPrefix(string(data), slack) {
 			patient = append(patient, thread)
 		}
 	}
-	if diff := cmp.Diff([]string{"10", "101", "20", "201"}, patient); diff != "" {
+	if diff := cmp.Diff([]string{"10", "101", "20", "201", "70", "701"}, patient); diff != "" {
 		t.Errorf("threads with slack (-want +got):\n%s", diff)
 	}
 	if err := os.Remove(filepath.Join(root, "proc/101/timerslack_ns")); err != nil {

@@ -50,8 +50,8 @@ func clusterConfiguration(in Input) object {
 			"dnsDomain": c.Networking.DNSDomain,
 		},
 		"apiServer":         apiServer,
-		"controllerManager": object{extraArgs: manager},
-		"scheduler":         object{extraArgs: scheduler},
+		"controllerManager": object{"extraEnvs": quickStart(), extraArgs: manager},
+		"scheduler":         object{"extraEnvs": quickStart(), extraArgs: scheduler},
 		"etcd":              object{"local": localEtcd(in)},
 	}
 	if c.Networking.KubeProxyMode == "none" {
@@ -75,7 +75,11 @@ func impatient() []any {
 // smallHeap is the environment of a Go program whose heap may grow by a half
 // before it is swept, where the default lets it double. It is no limit: a
 // cluster with many objects may take the memory that it needs.
-func smallHeap() []any { return []any{argument("GOGC", "50")} }
+func smallHeap() []any { return append([]any{argument("GOGC", "50")}, quickStart()...) }
+
+// quickStart is the environment of a program of the node image whose heap may
+// grow while it starts (pkg/release/combine.go); others pass it over.
+func quickStart() []any { return []any{argument("PETRI_STARTUP_GOGC", "400")} }
 
 // ephemeralDir is on a tmpfs of every node.
 const ephemeralDir = "/run/petri/etcd"

@@ -32,8 +32,8 @@ type combined struct {
 	overlay  string   // file for go build -overlay
 }
 
-// combine writes the sources of the step's combined program. Fewer than two
-// programs are not combined, and the answer is nil.
+// combine writes the sources of the step's combined program. Where it asks for
+// several and only one can be combined, none is, and the answer is nil.
 func (s Step) combine(w workplace, arch string) (*combined, error) {
 	c := &combined{pkg: path.Join(w.module, "petri", combinedName)}
 	at := filepath.Join(w.dir, "petri", combinedName)
@@ -56,10 +56,10 @@ func (s Step) combine(w workplace, arch string) (*combined, error) {
 		}
 		c.programs = append(c.programs, name)
 	}
-	if len(c.programs) < 2 {
+	if len(c.programs) < min(2, len(s.Combine)) || len(c.programs) == 0 {
 		return nil, nil
 	}
-	generated := map[string]string{"main.go": dispatchSource}
+	generated := map[string]string{"main.go": dispatchSource, "heap/heap.go": heapSource}
 	if s.Answer != "" {
 		generated["answer/answer.go"] = answerSource
 	}
@@ -135,7 +135,9 @@ import (
 	"path/filepath"
 {{if .Answer}}
 	_ "{{.Package}}/answer"
-{{end}}{{range $i, $name := .Programs}}
+{{end}}
+	_ "{{.Package}}/heap"
+{{range $i, $name := .Programs}}
 	p{{$i}} "{{$.Package}}/{{$name}}"{{end}}
 )
 
@@ -183,6 +185,32 @@ func init() {
 		}
 		return
 	}
+}
+`
+
+// heapSource lets a program's heap grow while it starts, when it is told to, and
+// sweeps it once it serves. A daemon makes most of its garbage in its first
+// seconds, when it has the least time to collect it.
+const heapSource = `// Package heap collects less garbage while a program starts.
+package heap
+
+import (
+	"os"
+	"runtime/debug"
+	"strconv"
+	"time"
+)
+
+func init() {
+	percent, err := strconv.Atoi(os.Getenv("PETRI_STARTUP_GOGC"))
+	if err != nil {
+		return
+	}
+	lasting := debug.SetGCPercent(percent)
+	time.AfterFunc(30*time.Second, func() {
+		debug.SetGCPercent(lasting)
+		debug.FreeOSMemory()
+	})
 }
 `
 

@@ -65,14 +65,15 @@ func TestCombine(t *testing.T) {
 	main := got["petri/combined/main.go"]
 	delete(got, "petri/combined/main.go")
 	want := map[string]string{
-		"petri/combined/a/a.go":      "// Package main is a.\npackage Main\n\nimport \"os\"\n\nfunc Main() { os.Exit(domain()) }\n",
-		"petri/combined/a/domain.go": "package Main\n\nfunc domain() int { return 1 }\n",
-		"petri/combined/b/b.go":      "package Main\n\ntype t struct{}\n\nfunc (t) main() {}\n\nfunc Main() { t{}.main() }\n",
+		"petri/combined/a/a.go":       "// Package main is a.\npackage Main\n\nimport \"os\"\n\nfunc Main() { os.Exit(domain()) }\n",
+		"petri/combined/a/domain.go":  "package Main\n\nfunc domain() int { return 1 }\n",
+		"petri/combined/heap/heap.go": heapSource,
+		"petri/combined/b/b.go":       "package Main\n\ntype t struct{}\n\nfunc (t) main() {}\n\nfunc Main() { t{}.main() }\n",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for _, line := range []string{`"example.com/m/petri/combined/a"`, `case "b":`} {
+	for _, line := range []string{`"example.com/m/petri/combined/a"`, `_ "example.com/m/petri/combined/heap"`, `case "b":`} {
 		if !strings.Contains(main, line) {
 			t.Errorf("the dispatcher lacks %s:\n%s", line, main)
 		}
@@ -84,6 +85,20 @@ func TestCombineNeedsTwo(t *testing.T) {
 	s, w := combineTree(t, map[string]string{"cmd/a/a.go": "package main\n", "cmd/b/b.go": embeds, "cmd/c/c.go": embeds})
 	if c, err := s.combine(w, "amd64"); err != nil || c != nil {
 		t.Errorf("got %v, %v; a single program need not be combined", c, err)
+	}
+}
+
+// One program that is alone in its step is still a file of petri's form: it may
+// let its heap grow while it starts.
+func TestCombineOne(t *testing.T) {
+	s, w := combineTree(t, map[string]string{"cmd/a/a.go": "package main\n", "cmd/b/b.go": "package main\n", "cmd/c/c.go": "package main\n"})
+	s.Combine = []string{"a"}
+	c, err := s.combine(w, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a"}, c.programs); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -329,6 +329,7 @@ func prune(t tree) {
 			delete(t, name)
 		}
 	}
+	moveDpkg(t)
 	for _, unit := range maskedUnits {
 		t.addLink("etc/systemd/system/"+unit, "/dev/null")
 	}
@@ -338,11 +339,33 @@ func prune(t tree) {
 	t.addBytes("etc/hostname", 0o644, []byte("petri\n"))
 }
 
+// dpkgDir is where dpkg looks for what it keeps, and dpkgPlace where that is.
+const (
+	dpkgDir   = "var/lib/dpkg"
+	dpkgPlace = "usr/lib/sysimage/dpkg"
+)
+
+// moveDpkg leaves a link in the place of dpkg's thousand files: /var is a volume
+// of each node, and the engine copies there what the image has below it.
+func moveDpkg(t tree) {
+	for _, name := range slices.Collect(maps.Keys(t)) {
+		if rest, ok := strings.CutPrefix(name, dpkgDir+"/"); ok {
+			t.put(dpkgPlace+"/"+rest, t[name])
+			delete(t, name)
+		}
+	}
+	if _, ok := t[dpkgDir]; ok {
+		t.addLink(dpkgDir, "/"+dpkgPlace)
+	}
+}
+
 // dropped reports whether a file of the base has no use in a node, or would
 // make two builds differ.
 func dropped(name string) bool {
 	for _, prefix := range []string{
-		"dev/", "var/cache/", "var/lib/apt/lists/", "var/log/", "var/run/", "tmp/", "run/",
+		"dev/", "var/cache/", "var/lib/apt/lists/", "var/log/", "var/run/",
+		// what installing packages leaves
+		"var/lib/systemd/deb-systemd-helper-enabled/", "var/lib/ucf/", "var/lib/pam/", "tmp/", "run/",
 		// wants of a general-purpose machine: timers, logins, networks, disks
 		"etc/systemd/system/",
 		// run at each reload of systemd, which kubeadm asks for, and make

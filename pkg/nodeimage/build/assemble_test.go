@@ -306,6 +306,7 @@ func TestDropped(t *testing.T) {
 		"var/lib/dpkg/status":          false,
 		"var/lib/dpkg/status-old":      true,
 		"var/lib/apt/lists/x":          true,
+		"var/lib/ucf/registry":         true,
 		"var/cache/ldconfig/aux-cache": true,
 		"etc/resolv.conf":              true,
 		"etc/hosts":                    true,
@@ -338,7 +339,9 @@ func TestPrune(t *testing.T) {
 	tr.addBytes("var/run/old.pid", 0o644, []byte("1"))
 	tr.addBytes("etc/systemd/system/ssh.service", 0o644, []byte("x"))
 	tr.addBytes("usr/lib/systemd/system/systemd-udevd.service", 0o644, []byte("x"))
+	tr.addBytes("var/lib/dpkg/info/bash.list", 0o644, []byte("/bin/bash"))
 	prune(tr)
+	diff(t, "/bin/bash", contentOf(t, tr, "usr/lib/sysimage/dpkg/info/bash.list"))
 	diff(t, "", contentOf(t, tr, "etc/machine-id"))
 	diff(t, "petri\n", contentOf(t, tr, "etc/hostname"))
 	for name, want := range map[string]string{
@@ -346,12 +349,13 @@ func TestPrune(t *testing.T) {
 		"etc/systemd/system/getty.target":          "/dev/null",
 		"etc/systemd/system/default.target":        "/usr/lib/systemd/system/multi-user.target",
 		"var/run":                                  "/run",
+		"var/lib/dpkg":                             "/usr/lib/sysimage/dpkg",
 	} {
 		if e := tr[name]; e == nil || e.header.Linkname != want {
 			t.Errorf("%s is %+v, want a link to %s", name, e, want)
 		}
 	}
-	for _, name := range []string{"var/run/old.pid", "etc/systemd/system/ssh.service"} {
+	for _, name := range []string{"var/run/old.pid", "etc/systemd/system/ssh.service", "var/lib/dpkg/info", "var/lib/dpkg/info/bash.list"} {
 		if tr[name] != nil {
 			t.Errorf("%s is still there", name)
 		}

@@ -1,0 +1,168 @@
+package bootstrap
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// Files that kubeadm and the kubelet know.
+const (
+	kubeletConfPath   = "/etc/kubernetes/kubelet.conf"
+	kubeletPKIDir     = "/var/lib/kubelet/pki"
+	kubeletConfigPath = "/var/lib/kubelet/config.yaml"
+)
+
+// keepKubeletCertificate puts the kubelet's first client certificate where the
+// kubelet would put it at its first start, as it would do it
+// (k8s.io/client-go/util/certificate, certificate_store.go). kubeadm points
+// kubelet.conf there when it finds the file, and need not restart the kubelet
+// for it later.
+func (n *Node) keepKubeletCertificate(now time.Time) error {
+	c, err := n.readKubeconfig(kubeletConfPath)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(n.path(kubeletPKIDir), 0o750); err != nil {
+		return err
+	}
+	name := filepath.Join(kubeletPKIDir, now.UTC().Format("kubelet-client-2006-01-02-15-04-05.pem"))
+	if err := os.WriteFile(n.path(name), slices.Concat(c.Certificate, c.Key), 0o600); err != nil {
+		return err
+	}
+	return os.Symlink(name, n.path(kubeletPKIDir+"/kubelet-client-current.pem"))
+}
+
+// The files of the kubelet's own serving certificate, and how long it holds:
+// those that the kubelet would make (k8s.io/kubernetes cmd/kubelet/app,
+// InitializeTLS).
+const (
+	servingCertPath  = kubeletPKIDir + "/kubelet.crt"
+	servingKeyPath   = kubeletPKIDir + "/kubelet.key"
+	servingValidity  = 365 * 24 * time.Hour
+	servingBackdated = time.Hour
+)
+
+// selfSignKubelet makes the certificate that the kubelet would sign by
+// itself at its first start, with an RSA key, which takes a tenth of a second in
+// which nothing else goes on. One that is there is left alone; where the
+// cluster signs such certificates there is none.
+func (n *Node) selfSignKubelet(plan nodeimage.Plan, now time.Time) error {
+	if plan.ServingCertificates {
+		return nil
+	}
+	if _, err := os.Stat(n.path(servingKeyPath)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
+		Subject:      pkix.Name{CommonName: fmt.Sprintf("%s@%d", plan.Name, now.Unix())},
+		DNSNames:     []string{strings.ToLower(plan.Name)},
+		NotBefore:    now.Add(-servingBackdated), NotAfter: now.Add(servingValidity),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.MkdirAll(n.path(kubeletPKIDir), 0o750),
+		os.WriteFile(n.path(servingCertPath), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o644),
+		os.WriteFile(n.path(servingKeyPath), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600),
+	)
+}
+
+// kubeletPatience is how long the kubelet may take to serve before nobody waits
+// for it any more.
+const kubeletPatience = 3 * time.Second
+
+// waitKubelet returns when the kubelet serves, and so watches its directory of
+// static pods: a file that came between its first look and the watch would be
+// seen 20 seconds later. It gives up after a while: then nothing worse happens.
+func (n *Node) waitKubelet(ctx context.Context) error {
+	address, err := n.kubeletAddress()
+	if err != nil {
+		return err
+	}
+	late := time.After(kubeletPatience)
+	tick := time.NewTicker(bootInterval)
+	defer tick.Stop()
+	for {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// kubeletAddress is where the kubelet will say that it is healthy. kubeadm has
+// written it, and the user's patches may have changed it.
+func (n *Node) kubeletAddress() (string, error) {
+	data, err := os.ReadFile(n.path(kubeletConfigPath))
+	if err != nil {
+		return "", err
+	}
+	conf := struct {
+		HealthzBindAddress string
+		HealthzPort        int
+	}{"127.0.0.1", 10248} // the kubelet's defaults
+	if err := yaml.Unmarshal(data, &conf); err != nil {
+		return "", fmt.Errorf("%s: %w", kubeletConfigPath, err)
+	}
+	return net.JoinHostPort(conf.HealthzBindAddress, strconv.Itoa(conf.HealthzPort)), nil
+}
+
+// warmed are the programs on whose start a cluster waits, in order: the one
+// that is all daemons of Kubernetes, and CoreDNS.
+var warmed = []string{"/usr/bin/kubelet", nodeimage.StoreSnapshots + "/coredns/fs/coredns"}
+
+// warm reads these programs while the node boots, before they are started: on a
+// file system in user space each of their pages would be waited for. A program
+// that is elsewhere is not read.
+func (n *Node) warm() {
+	buf := make([]byte, 1<<20)
+	for _, path := range warmed {
+		f, err := os.Open(n.path(path))
+		if err != nil {
+			continue
+		}
+		for err == nil {
+			_, err = f.Read(buf)
+		}
+		f.Close()
+	}
+}
