@@ -10,11 +10,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/petri-cluster/petri/pkg/podnet"
 )
 
-// routeProtocol marks the agent's routes as its own. It is not one of the
-// numbers that iproute2 knows a routing daemon by, nor netguard's.
-const routeProtocol netlink.RouteProtocol = 112
+// routeProtocol marks the agent's routes as its own. The node's entrypoint makes
+// one too, which the agent removes once it knows better.
+const routeProtocol netlink.RouteProtocol = podnet.RouteProtocol
 
 // netlinkKernel is the network stack of the namespace that the agent runs in.
 type netlinkKernel struct{}

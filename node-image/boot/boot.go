@@ -79,6 +79,7 @@ func Steps() []Step {
 		{Name: "guard", Beside: true, Run: guard},
 		{Name: "api-service", Beside: true, Run: apiService},
 		{Name: "pod-network", Run: podNetwork},
+		{Name: "pod-routes", Beside: true, Run: podRoutes},
 		{Name: "machine-id", Required: true, Run: machineID},
 		{Name: "journal", Run: journal},
 		{Name: "product-uuid", Run: productUUID},
@@ -197,6 +198,9 @@ func (m *Machine) write(path, content string) error {
 // writeSecret is write for a file that nobody but root may read, also when it was
 // there before.
 func (m *Machine) writeSecret(path, content string) error {
+	if err := os.MkdirAll(filepath.Dir(m.path(path)), 0o755); err != nil {
+		return err
+	}
 	if err := os.WriteFile(m.path(path)+".new", []byte(content), 0o600); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/petri-cluster/petri/pkg/exec"
@@ -17,16 +18,29 @@ import (
 
 // podNetwork writes the CNI configuration where the node's range of pods is
 // known before the API says so: the node is then Ready as soon as it is
-// registered. What is there already is the CNI agent's.
+// registered.
 func podNetwork(_ context.Context, m *Machine) error {
 	if m.Plan == nil || len(m.Plan.PodRanges) == 0 {
 		return nil
 	}
-	if _, err := os.Stat(m.path(podnet.ConflistPath)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	ranges, err := prefixes(m.Plan.PodRanges)
 	if err != nil {
+		return err
+	}
+	return m.layPodNetwork(ranges)
+}
+
+// PodNetwork writes the CNI configuration of a node that has been told its ranges
+// of pods. What is there already is the CNI agent's.
+func PodNetwork(m *Machine, ranges []netip.Prefix) error {
+	if err := m.readPlan(); err != nil {
+		return err
+	}
+	return m.layPodNetwork(ranges)
+}
+
+func (m *Machine) layPodNetwork(ranges []netip.Prefix) error {
+	if _, err := os.Stat(m.path(podnet.ConflistPath)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	mtu, err := m.mtu()
@@ -37,10 +51,26 @@ func podNetwork(_ context.Context, m *Machine) error {
 	if err != nil {
 		return err
 	}
-	if err := m.write(podnet.ConflistPath, string(conflist)); err != nil {
+	return m.writeSecret(podnet.ConflistPath, string(conflist)) // it is root's to know
+}
+
+// podRoutes leads to the pods of other nodes by the first control plane, which
+// knows them all, until the node's own CNI agent runs. That takes the routes for
+// its own, and has better ones.
+func podRoutes(ctx context.Context, m *Machine) error {
+	if m.Plan == nil || len(m.Plan.PodGateways) == 0 {
+		return nil
+	}
+	pods, err := prefixes(m.Plan.PodSubnets)
+	if err != nil {
 		return err
 	}
-	return os.Chmod(m.path(podnet.ConflistPath), 0o600) // it is root's to know
+	var errs []error
+	for i, gateway := range m.Plan.PodGateways {
+		errs = append(errs, exec.Run(ctx, m.Runner, "ip", "route", "replace", pods[i].Masked().String(),
+			"via", gateway, "proto", strconv.Itoa(podnet.RouteProtocol)))
+	}
+	return errors.Join(errs...)
 }
 
 // mtu is that of the interface with the node's address.

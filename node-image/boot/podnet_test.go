@@ -34,6 +34,44 @@ func TestPodNetwork(t *testing.T) {
 	diff(t, string(want), read(t, m, podnet.ConflistPath))
 }
 
+// TestPodNetworkOfAJoinedNode: the cluster has told the ranges.
+func TestPodNetworkOfAJoinedNode(t *testing.T) {
+	address, mtu := ownAddress(t)
+	m, _ := machine(t, map[string]string{nodeimage.PlanPath: `{"address": "` + address + `"}`})
+	ranges := []netip.Prefix{netip.MustParsePrefix("10.244.3.0/24")}
+	if err := PodNetwork(m, ranges); err != nil {
+		t.Fatal(err)
+	}
+	want, err := podnet.Conflist(ranges, mtu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, string(want), read(t, m, podnet.ConflistPath))
+	m, _ = machine(t, map[string]string{nodeimage.PlanPath: `{`})
+	if err := PodNetwork(m, ranges); err == nil {
+		t.Error("no error about a broken plan")
+	}
+}
+
+// TestPodRoutes: other nodes' pods are behind the first control plane.
+func TestPodRoutes(t *testing.T) {
+	m, _ := machine(t, nil)
+	if err := podRoutes(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	m.Plan = &nodeimage.Plan{PodSubnets: []string{"10.244.0.1/16", "fd00:10:244::/56"}, PodGateways: []string{"10.201.0.2", "fd5a::2"}}
+	if err := podRoutes(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, []string{
+		"ip route replace 10.244.0.0/16 via 10.201.0.2 proto 112", "ip route replace fd00:10:244::/56 via fd5a::2 proto 112",
+	}, m.Runner.(*fakeRunner).commands)
+	m.Plan.PodSubnets = []string{"x"}
+	if err := podRoutes(t.Context(), m); err == nil {
+		t.Error("no error about a broken plan")
+	}
+}
+
 func TestPodNetworkIsTheAgents(t *testing.T) {
 	address, _ := ownAddress(t)
 	for name, plan := range map[string]*nodeimage.Plan{

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,8 @@ type Node struct {
 	// Lead lets the name of the control plane's endpoint mean this node, and
 	// its balancer have a configuration.
 	Lead func(ctx context.Context, name string, configuration []byte) error
+	// PodNetwork writes the CNI configuration for the node's ranges of pods.
+	PodNetwork func(ranges []netip.Prefix) error
 
 	// nothing, except in tests: the API server's state, and where it listens
 	probe func(context.Context) apiState

@@ -55,9 +55,15 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 			return err
 		}
 	}
-	if plan.Role == nodeimage.RoleControlPlane {
-		return n.joinControlPlane(ctx, plan)
-	}
+	return n.withPodNetwork(ctx, plan, discovery, func() error {
+		if plan.Role == nodeimage.RoleControlPlane {
+			return n.joinControlPlane(ctx, plan)
+		}
+		return n.joinWorker(ctx, plan)
+	})
+}
+
+func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan) error {
 	args := []string{"kubeadm", "join", "--config=" + nodeimage.KubeadmConfigPath}
 	if err := n.kubeadm(ctx, append(args, flags(plan)...), nil, nil); err != nil {
 		return err
@@ -132,7 +138,11 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 	}
 	gates := n.holdConnections(ctx, plan)
 	defer gates.leave()
-	if err := c.run(ctx, nil, nil, "check-etcd", "kubelet-start", "etcd-join"); err != nil {
+	if err := c.run(ctx, nil, nil, "check-etcd", "kubelet-start"); err != nil {
+		return err
+	}
+	c.waitEtcdTurn(ctx)
+	if err := c.run(ctx, nil, nil, "etcd-join"); err != nil {
 		return err
 	}
 	if err := c.held.release(func(name string) bool { return !needsAPI(name) }); err != nil {
@@ -160,8 +170,6 @@ func (c *controlPlane) serveToo(ctx context.Context, gates *gateway) error {
 		defer c.Events.phase("node/api-server")()
 		return c.follow(ctx, nodeimage.AdminConfPath, func(s apiState) error {
 			switch s {
-			case apiAnswers:
-				return c.held.releaseAll()
 			case apiTakesPods:
 				gates.tell(gate.Pods)
 			case apiReady:

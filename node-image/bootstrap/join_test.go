@@ -135,7 +135,8 @@ func TestJoinControlPlane(t *testing.T) {
 		}
 		diff(t, []string{
 			"0s preflight,control-plane-prepare [kube-apiserver kube-controller-manager kube-scheduler]",
-			"0s check-etcd,kubelet-start,etcd-join [etcd]",
+			"0s check-etcd,kubelet-start []",
+			"0s etcd-join [etcd]",
 			"7s kubelet-wait-bootstrap,control-plane-join [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 		}, order)
 		for name, mode := range map[string]fs.FileMode{"ca.key": 0o600, "etcd/ca.crt": 0o644} {

@@ -2,18 +2,21 @@ package bootstrap
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -90,6 +93,54 @@ func (c *controlPlane) announceEtcdPeers(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// etcdTurn bounds the waiting for members of etcd that start before a node's own:
+// one that does not come may have failed.
+const etcdTurn = 8 * time.Second
+
+// waitEtcdTurn returns when the members that start before this node's own take
+// part. One that starts asks all others which version they are of; two at once
+// take each other's connections, wait for each other's answer, and go on after
+// seven seconds (ReqTimeout, go.etcd.io/etcd server/config/config.go).
+func (c *controlPlane) waitEtcdTurn(ctx context.Context) {
+	if len(c.plan.EtcdBefore) == 0 {
+		return
+	}
+	client, err := c.peerClient()
+	if err != nil {
+		return // kubeadm knows best what to say of it
+	}
+	defer client.CloseIdleConnections()
+	defer c.Events.phase("node/etcd-turn")()
+	late := time.After(etcdTurn)
+	tick := time.NewTicker(apiInterval)
+	defer tick.Stop()
+	for _, peer := range c.plan.EtcdBefore {
+		for get(ctx, client, peer+"/version") == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-late:
+				return
+			case <-tick.C:
+			}
+		}
+	}
+}
+
+// peerClient asks members of etcd as one of them.
+func (n *Node) peerClient() (*http.Client, error) {
+	file := func(name string) string { return n.path(nodeimage.CertificatesDir + "/etcd/" + name) }
+	pair, err := tls.LoadX509KeyPair(file("peer.crt"), file("peer.key"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := os.ReadFile(file("ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	return clientOf(ca, pair)
 }
 
 // ownEtcd is where the node's member of etcd serves clients: kubeadm takes the

@@ -53,6 +53,7 @@ func run(ctx context.Context, name string, args []string) error {
 	}
 	node := &bootstrap.Node{Root: "/", Runner: exec.Host{}, Events: bootstrap.NewEvents(os.Stdout)}
 	node.Adopt = func(ctx context.Context) error { return boot.Adopt(ctx, machine()) }
+	node.PodNetwork = func(ranges []netip.Prefix) error { return boot.PodNetwork(machine(), ranges) }
 	switch args[0] {
 	case "init":
 		return node.Init(ctx)

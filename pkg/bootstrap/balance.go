@@ -1,8 +1,10 @@
 package bootstrap
 
 import (
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/petri-cluster/petri/pkg/balancer"
@@ -77,6 +79,23 @@ func (e *Env) etcdPeers(at provider.Placement) map[string]string {
 		peers[n.Name] = "https://" + netip.AddrPortFrom(e.primary(at.Nodes[n.Name]), etcdPeerPort).String()
 	}
 	return peers
+}
+
+// etcdBefore are the peers that start before a node's own member: those whose
+// names come before its own. Control planes that come to a cluster later are
+// announced one after the other.
+func (e *Env) etcdBefore(n config.Node, at provider.Placement) []string {
+	if e.adding != nil || n.Role != nodeimage.RoleControlPlane || n.Name == e.Config.ControlPlanes()[0].Name {
+		return nil
+	}
+	var before []string
+	peers := e.etcdPeers(at)
+	for _, name := range slices.Sorted(maps.Keys(peers)) {
+		if name < n.Name {
+			before = append(before, peers[name])
+		}
+	}
+	return before
 }
 
 // etcdPeerPort is where kubeadm lets members of etcd talk to each other.

@@ -182,6 +182,11 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 			plan.PodRanges = append(plan.PodRanges, firstRange(pods).String())
 		}
 	}
+	if n.Name != first && !plan.Foreign && net.CNI == "default" {
+		for _, pods := range net.PodSubnets {
+			plan.PodGateways = append(plan.PodGateways, at.Nodes[first].Of(pods.Addr().Is6()).String())
+		}
+	}
 	// with ipvs the address belongs to kube-proxy's own interface: what is sent
 	// there must not be translated before it arrives
 	if net.KubeProxyMode != "none" && !bytes.Contains(kubeadmConfig, []byte("\nmode: ipvs\n")) {
@@ -191,8 +196,11 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 	if e.balanced() {
 		plan.Balanced = e.endpointName()
 	}
-	if n.Name == first && kubeadm.TakesLearners(e.versions[n.Image]) {
-		plan.EtcdPeers = e.etcdPeers(at)
+	if kubeadm.TakesLearners(e.versions[n.Image]) {
+		if n.Name == first {
+			plan.EtcdPeers = e.etcdPeers(at)
+		}
+		plan.EtcdBefore = e.etcdBefore(n, at)
 	}
 	return plan
 }

@@ -64,6 +64,12 @@ func TestSeveralControlPlanes(t *testing.T) {
 	if diff := cmp.Diff(peers, env.plan(env.Config.Nodes[0], at, nil).EtcdPeers); diff != "" {
 		t.Errorf("members of etcd (-want +got):\n%s", diff)
 	}
+	before := map[string][]string{"a-control-plane3": {peers["a-control-plane2"]}}
+	for _, n := range env.Config.Nodes {
+		if diff := cmp.Diff(before[n.Name], env.plan(n, at, nil).EtcdBefore); diff != "" {
+			t.Errorf("who starts etcd before %s (-want +got):\n%s", n.Name, diff)
+		}
+	}
 	for _, n := range env.Config.Nodes[1:] {
 		if plan := env.plan(n, at, nil); len(plan.EtcdPeers) > 0 || plan.Balanced != "a-external-load-balancer" {
 			t.Errorf("plan of %s: %+v", n.Name, plan)
@@ -114,6 +120,27 @@ func TestOneLearnerAtATime(t *testing.T) {
 	env, at := several("v1.33.6")
 	if plan := env.plan(env.Config.Nodes[0], at, nil); len(plan.EtcdPeers) > 0 {
 		t.Errorf("plan %+v", plan)
+	}
+}
+
+// TestPodGateways: nodes other than the first reach pods by way of it, with petri's
+// own CNI.
+func TestPodGateways(t *testing.T) {
+	env, at := several("v1.36.3")
+	env.Config.Networking.CNI = "default"
+	env.Config.Networking.PodSubnets = prefixes("10.244.0.0/16", "fd00:10:244::/56")
+	for i, n := range env.Config.Nodes {
+		var want []string
+		if i > 0 {
+			want = []string{"172.18.0.2", "fd5a::2"}
+		}
+		if diff := cmp.Diff(want, env.plan(n, at, nil).PodGateways); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", n.Name, diff)
+		}
+	}
+	env.Config.Networking.CNI = "none"
+	if plan := env.plan(env.Config.Nodes[1], at, nil); len(plan.PodGateways) > 0 {
+		t.Errorf("without a CNI: %v", plan.PodGateways)
 	}
 }
 

@@ -241,6 +241,10 @@ type Plan struct {
 	// PodRanges are the node's own part of PodSubnets, where it is known
 	// before the node is registered and petri's default CNI is used.
 	PodRanges []string `json:"podRanges,omitempty"`
+	// PodGateways are the addresses of the first control plane, one of each
+	// family of PodSubnets, by which pods of other nodes are reached until the
+	// agent of petri's default CNI runs; empty on that one, and with other CNIs.
+	PodGateways []string `json:"podGateways,omitempty"`
 	// APIService is the address of Service kubernetes, and APIServer the
 	// control plane behind it; empty where nobody serves Services.
 	APIService string `json:"apiService,omitempty"`
@@ -254,6 +258,9 @@ type Plan struct {
 	// all before any of them starts; where there are none, kubeadm announces
 	// each when it joins.
 	EtcdPeers map[string]string `json:"etcdPeers,omitempty"`
+	// EtcdBefore are the peer URLs of those of EtcdPeers that start before this
+	// node's own member.
+	EtcdBefore []string `json:"etcdBefore,omitempty"`
 	// Foreign: the image is not petri's, and its own entrypoint has booted the
 	// node. The helper does what petri's would have done beside.
 	Foreign bool `json:"foreign,omitempty"`

@@ -14,6 +14,11 @@ import (
 // only once it is there.
 const ConflistPath = "/etc/cni/net.d/10-petri.conflist"
 
+// RouteProtocol marks routes to pods of other nodes, which are the CNI agent's to
+// change. It is not one of the numbers that iproute2 knows a routing daemon by,
+// nor netguard's.
+const RouteProtocol = 112
+
 // ipamDir keeps which addresses are taken. It is on a tmpfs: no pod outlives a
 // restart of the node, and neither may its address.
 const ipamDir = "/run/cni-ipam-state"

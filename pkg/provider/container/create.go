@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -137,24 +138,28 @@ func (c *creation) run(ctx context.Context) ([]node.Node, error) {
 	return nodes, nil
 }
 
-// startAll makes all nodes at once. When nobody knows yet how the engine lets nodes
-// run, the first one finds out alone, so that it fails once and not each.
+// startAll makes one node and then all others at once. The engine takes all
+// cores for several, and everyone waits for the control plane that makes the
+// cluster. The one that comes first also finds out how the engine lets nodes
+// run, so that it fails once and not each.
 func (c *creation) startAll(ctx context.Context) ([]node.Node, error) {
 	count := len(c.placement.spec.Nodes)
 	nodes := make([]node.Node, count)
-	from := 0
-	if c.p.knownMode(c.info.ID) == "" && count > 0 {
+	first := c.first()
+	if first < count {
 		var err error
-		if nodes[0], err = c.node(ctx, 0); err != nil {
+		if nodes[first], err = c.node(ctx, first); err != nil {
 			return nil, err
 		}
-		from = 1
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make([]error, count)
 	var all sync.WaitGroup
-	for i := from; i < count; i++ {
+	for i := range count {
+		if i == first {
+			continue
+		}
 		all.Go(func() {
 			nodes[i], errs[i] = c.node(ctx, i)
 			if errs[i] != nil {
@@ -167,6 +172,19 @@ func (c *creation) startAll(ctx context.Context) ([]node.Node, error) {
 		return nil, err
 	}
 	return nodes, nil
+}
+
+// first is the node that is made before the others: the first control plane; of
+// nodes that are like each other none, when it is known how they run.
+func (c *creation) first() int {
+	isControlPlane := func(n provider.NodeSpec) bool { return n.Role == nodeimage.RoleControlPlane }
+	if i := slices.IndexFunc(c.placement.spec.Nodes, isControlPlane); i >= 0 {
+		return i
+	}
+	if c.p.knownMode(c.info.ID) == "" {
+		return 0
+	}
+	return len(c.placement.spec.Nodes)
 }
 
 // joinCauses joins the errors of work that was cancelled on the first, without

@@ -114,6 +114,31 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// TestFirstNode: the first control plane is made before all others, which wait
+// for the cluster that it makes. Of nodes that come to one none goes first, once
+// it is known how they run.
+func TestFirstNode(t *testing.T) {
+	worker, controlPlane := provider.NodeSpec{Role: nodeimage.RoleWorker}, provider.NodeSpec{Role: nodeimage.RoleControlPlane}
+	for _, test := range []struct {
+		nodes []provider.NodeSpec
+		known bool
+		want  int
+	}{
+		{[]provider.NodeSpec{worker, controlPlane, controlPlane}, true, 1},
+		{[]provider.NodeSpec{worker, worker}, false, 0},
+		{[]provider.NodeSpec{worker, worker}, true, 2},
+		{nil, true, 0},
+	} {
+		c := &creation{p: fakeProvider(t, newFakeEngine()), placement: &placement{spec: provider.Spec{Nodes: test.nodes}}}
+		if test.known {
+			c.p.learnMode(c.info.ID, modePrivileged)
+		}
+		if got := c.first(); got != test.want {
+			t.Errorf("%+v: node %d goes first, want %d", test, got, test.want)
+		}
+	}
+}
+
 func TestPrivileges(t *testing.T) {
 	e := newFakeEngine()
 	refusePrivileged(e)

@@ -1,0 +1,146 @@
+package bootstrap
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// kubeletPair gives a node a client certificate, which nobody checks here.
+func kubeletPair(t *testing.T, node *Node) {
+	t.Helper()
+	if err := node.selfSignKubelet(nodeimage.Plan{Name: "a-worker"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var pair []byte
+	for _, path := range []string{servingCertPath, servingKeyPath} {
+		data, err := os.ReadFile(node.path(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair = append(pair, data...)
+	}
+	if err := os.WriteFile(node.path(kubeletPKIDir+"/kubelet-client-current.pem"), pair, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nodesAPI answers what its n-th answer is; the last one stays.
+func nodesAPI(t *testing.T, answers ...string) (*httptest.Server, string) {
+	t.Helper()
+	var asked atomic.Int32
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v1/nodes/a-worker" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		fmt.Fprint(w, answers[min(int(asked.Add(1)), len(answers))-1])
+	}))
+	t.Cleanup(server.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	discovery := fmt.Sprintf("clusters: [{cluster: {server: %q, certificate-authority-data: %s}}]\n", server.URL, base64.StdEncoding.EncodeToString(ca))
+	return server, discovery
+}
+
+// TestJoinLaysThePodNetwork: the configuration is written when the node has its
+// ranges, which may be after it was registered.
+func TestJoinLaysThePodNetwork(t *testing.T) {
+	_, discovery := nodesAPI(t, `{"kind":"Status"}`, `{"spec":{}}`, `{"spec":{"podCIDRs":["10.244.3.0/24","fd00:1::/64"]}}`)
+	node, fake, _ := newNode(t, nodeimage.Plan{Name: "a-worker", PodGateways: []string{"10.201.0.2", "fd5a::2"}}, "")
+	fake.kubeadm = func(context.Context, exec.Cmd) error {
+		kubeletPair(t, node)
+		return nil
+	}
+	var laid []netip.Prefix
+	node.PodNetwork = func(ranges []netip.Prefix) error {
+		laid = ranges
+		return nil
+	}
+	if err := node.Join(t.Context(), joinInput(t, discovery, nil)); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "[10.244.3.0/24 fd00:1::/64]", fmt.Sprint(laid))
+}
+
+// TestJoinWithoutPodNetwork: with another CNI nobody asks, and a node whose
+// kubeadm fails does not wait for ranges.
+func TestJoinWithoutPodNetwork(t *testing.T) {
+	broken := errors.New("kubeadm failed")
+	for name, test := range map[string]struct {
+		plan nodeimage.Plan
+		err  error
+	}{
+		"another CNI": {nodeimage.Plan{Name: "a-worker"}, nil},
+		"failed":      {nodeimage.Plan{Name: "a-worker", PodGateways: []string{"10.201.0.2"}}, broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, discovery := nodesAPI(t, `{"spec":{}}`)
+			node, fake, _ := newNode(t, test.plan, "")
+			fake.kubeadm = func(context.Context, exec.Cmd) error { return test.err }
+			node.PodNetwork = func([]netip.Prefix) error {
+				t.Error("a configuration was written")
+				return nil
+			}
+			if err := node.Join(t.Context(), joinInput(t, discovery, nil)); !errors.Is(err, test.err) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestPodNetworkFails: a configuration that cannot be written is an error of the
+// join.
+func TestPodNetworkFails(t *testing.T) {
+	_, discovery := nodesAPI(t, `{"spec":{"podCIDRs":["10.244.3.0/24"]}}`)
+	node, fake, _ := newNode(t, nodeimage.Plan{Name: "a-worker", PodGateways: []string{"10.201.0.2"}}, "")
+	fake.kubeadm = func(context.Context, exec.Cmd) error { kubeletPair(t, node); return nil }
+	full := errors.New("disk full")
+	node.PodNetwork = func([]netip.Prefix) error { return full }
+	if err := node.Join(t.Context(), joinInput(t, discovery, nil)); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestEtcdTurn waits for the members that start before, and for none that does
+// not come.
+func TestEtcdTurn(t *testing.T) {
+	server, discovery := nodesAPI(t, "")
+	server.Config.Handler = http.NotFoundHandler() // an answer of any kind is one
+	node, _, out := newNode(t, nodeimage.Plan{}, "")
+	var conf kubeconfig
+	if err := yaml.Unmarshal([]byte(discovery), &conf); err != nil {
+		t.Fatal(err)
+	}
+	kubeletPair(t, node)
+	dir := node.path(nodeimage.CertificatesDir + "/etcd")
+	if err := errors.Join(os.MkdirAll(dir, 0o755),
+		os.WriteFile(filepath.Join(dir, "ca.crt"), conf.Clusters[0].Cluster.CA, 0o644),
+		os.Link(node.path(servingCertPath), filepath.Join(dir, "peer.crt")),
+		os.Link(node.path(servingKeyPath), filepath.Join(dir, "peer.key"))); err != nil {
+		t.Fatal(err)
+	}
+	c := &controlPlane{Node: node}
+	c.waitEtcdTurn(t.Context()) // there is nobody before it
+	diff(t, 0, out.Len())
+	c.plan.EtcdBefore = []string{server.URL, server.URL}
+	c.waitEtcdTurn(t.Context())
+	diff(t, 2, len(events(t, out)))
+	server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.waitEtcdTurn(ctx) // it would wait for seconds
+}
