@@ -129,8 +129,8 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 // startKubelet checks the machine while the kubelet starts, if the boot has not
 // started it yet. The kubelet then gets the manifests of etcd and the API
 // server: they have the machine's cores to themselves.
-func (c *controlPlane) startKubelet(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+func (c *controlPlane) startKubelet(parent context.Context) error {
+	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error { return c.run(ctx, nil, nil, "preflight") })
 	group.Go(func() error {
 		if err := exec.Run(ctx, c.Runner, "systemctl", "start", "kubelet"); err != nil {
@@ -141,6 +141,10 @@ func (c *controlPlane) startKubelet(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if err := c.held.release(func(name string) bool { return name == "etcd.yaml" }); err != nil {
+		return err
+	}
+	c.waitPodGroup(parent)
 	return c.held.release(func(name string) bool { return !needsAPI(name) })
 }
 
