@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -138,7 +139,7 @@ func containerTrouble(s *corev1.ContainerStatus) (TroubleKind, string) {
 	switch {
 	case last != nil && last.Reason == "OOMKilled":
 		return OutOfMemory, fmt.Sprintf("it took more memory than it may; %s", restarts)
-	case s.State.Waiting != nil && s.State.Waiting.Reason != "ContainerCreating" && s.State.Waiting.Reason != "PodInitializing":
+	case s.State.Waiting != nil && !onItsWay(s.State.Waiting):
 		return PodFailing, fmt.Sprintf("%s: %s", s.State.Waiting.Reason, s.State.Waiting.Message)
 	case s.State.Terminated != nil && s.State.Terminated.ExitCode != 0:
 		return PodFailing, ended(s.State.Terminated)
@@ -146,6 +147,15 @@ func containerTrouble(s *corev1.ContainerStatus) (TroubleKind, string) {
 		return Restarting, restarts + "; last: " + ended(last)
 	}
 	return "", ""
+}
+
+// unreadServices is what a kubelet says that has just started, and tries again
+// (k8s.io/kubernetes pkg/kubelet/kubelet_pods.go).
+const unreadServices = "services have not yet been read at least once"
+
+// onItsWay reports whether a container that waits is being started.
+func onItsWay(w *corev1.ContainerStateWaiting) bool {
+	return w.Reason == "ContainerCreating" || w.Reason == "PodInitializing" || strings.Contains(w.Message, unreadServices)
 }
 
 func ended(t *corev1.ContainerStateTerminated) string {

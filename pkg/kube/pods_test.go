@@ -28,6 +28,7 @@ func TestFailing(t *testing.T) {
 	}{
 		"ready":                 {corev1.ConditionTrue, time.Hour, corev1.ContainerStatus{RestartCount: 3, LastTerminationState: ended}, false, ""},
 		"starting":              {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: waiting("ContainerCreating")}, false, "ContainersNotReady"},
+		"kubelet has begun":     {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: "services have not yet been read at least once, cannot construct envvars"}}}, false, "ContainersNotReady"},
 		"starting for long":     {corev1.ConditionFalse, time.Hour, corev1.ContainerStatus{State: waiting("ContainerCreating")}, true, "ContainersNotReady"},
 		"started anew":          {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: waiting("ContainerCreating"), RestartCount: 1, LastTerminationState: ended}, false, "1 restarts"},
 		"ended just now":        {corev1.ConditionFalse, time.Second, corev1.ContainerStatus{State: ended}, false, "exit code 1"},
