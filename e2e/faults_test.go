@@ -100,10 +100,15 @@ func (f *faulty) named(t *testing.T, want problem) (found problem) {
 		return fmt.Errorf("exit code %d, and the problems are %+v", r.code, s.Problems)
 	})
 	t.Logf("after %.1fs: %+v", time.Since(begin).Seconds(), found)
-	r := f.petri(t.Context(), "status", "--name", f.name)
-	if r.code != 1 || !strings.Contains(r.stdout, "problem "+want.ID) || !strings.Contains(r.stderr, "error NOT-USABLE") {
-		t.Errorf("for people, with exit code %d:\n%s%s", r.code, r.stdout, r.stderr)
-	}
+	// what is started again and again runs for a moment each time, until it was
+	// started so often that status knows
+	eventually(t, 20*time.Second, func() error {
+		r := f.petri(t.Context(), "status", "--name", f.name)
+		if r.code != 1 || !strings.Contains(r.stdout, "problem "+want.ID) || !strings.Contains(r.stderr, "error NOT-USABLE") {
+			return fmt.Errorf("for people, with exit code %d:\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		return nil
+	})
 	if found.Fix == "" || !strings.HasSuffix(found.Page, strings.ToLower(want.ID)+".md") {
 		t.Errorf("it says neither what to do nor where to read: %+v", found)
 	}

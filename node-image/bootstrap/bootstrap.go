@@ -100,7 +100,16 @@ func (n *Node) waitBooted(ctx context.Context, plan nodeimage.Plan) error {
 	return n.waitRuntime(ctx) // which may have been started again
 }
 
+// waitRuntime returns when containerd takes connections, and has told systemd that
+// it serves: in between it refuses what kubeadm asks of it.
 func (n *Node) waitRuntime(ctx context.Context) error {
+	if err := n.waitSocket(ctx); err != nil {
+		return err
+	}
+	return exec.Run(ctx, n.Runner, "systemctl", "start", "containerd")
+}
+
+func (n *Node) waitSocket(ctx context.Context) error {
 	tick := time.NewTicker(bootInterval)
 	defer tick.Stop()
 	socket := n.path(strings.TrimPrefix(nodeimage.ContainerdSocket, "unix://"))

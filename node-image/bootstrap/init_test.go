@@ -113,7 +113,7 @@ func TestInit(t *testing.T) {
 			defer fake.mu.Unlock()
 			order = append(order, fmt.Sprintf("%.0fs %s %v", time.Since(began).Seconds(), strings.Join(phases, ","), manifests(t, node)))
 			if phases[0] == "addon" {
-				diff(t, []string{"systemctl start kubelet"}, fake.run("systemctl"))
+				diff(t, []string{"systemctl start containerd", "systemctl start kubelet"}, fake.run("systemctl"))
 			}
 			if slices.Contains(phases, "kubelet-finalize") && !slices.Contains(cmd.Env, "PATH=") {
 				t.Error("kubeadm may restart a kubelet that must not run yet")

@@ -54,7 +54,7 @@ func TestJoin(t *testing.T) {
 		{Kind: nodeimage.PhaseDone, Phase: "kubeadm/kubelet-start"},
 		{Kind: nodeimage.Finished},
 	}, events(t, out))
-	diff(t, []string{"kubeadm join --config=/kind/kubeadm.conf --ignore-preflight-errors=Swap"}, fake.commands)
+	diff(t, []string{"kubeadm join --config=/kind/kubeadm.conf --ignore-preflight-errors=Swap"}, fake.run("kubeadm"))
 	if _, err := os.Stat(node.path(nodeimage.CertificatesDir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a worker has keys: %v", err)
 	}
@@ -231,7 +231,7 @@ func TestJoinWaitsForTheBalancer(t *testing.T) {
 	if err := node.Join(t.Context(), joinInput(t, endpointOf(server), nil)); err != nil {
 		t.Fatal(err)
 	}
-	diff(t, 1, len(fake.commands))
+	diff(t, 1, len(fake.run("kubeadm")))
 }
 
 // TestJoinWhenTheBalancerFindsNobody leaves it to kubeadm to say so.
@@ -246,7 +246,7 @@ func TestJoinWhenTheBalancerFindsNobody(t *testing.T) {
 		if err := node.Join(t.Context(), joinInput(t, gone, nil)); err != nil {
 			t.Fatal(err)
 		}
-		diff(t, 1, len(fake.commands))
+		diff(t, 1, len(fake.run("kubeadm")))
 		diff(t, patience, time.Since(began))
 	})
 }
