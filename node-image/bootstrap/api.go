@@ -85,7 +85,12 @@ func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, erro
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
 	}
-	return func(ctx context.Context) apiState { return ask(ctx, client, "https://"+localAPI) }, nil
+	namespaces := false
+	return func(ctx context.Context) apiState {
+		state := ask(ctx, client, "https://"+localAPI, namespaces)
+		namespaces = namespaces || state >= apiHasNamespaces
+		return state
+	}, nil
 }
 
 // clientOf makes a client of servers that a CA vouches for.
@@ -102,10 +107,11 @@ func clientOf(ca []byte, pairs ...tls.Certificate) (*http.Client, error) {
 // localAPI is the API server on loopback, a name of its certificate.
 var localAPI = net.JoinHostPort("127.0.0.1", strconv.Itoa(nodeimage.APIServerPort))
 
-// ask asks a server for its state, beginning with what comes first.
-func ask(ctx context.Context, client *http.Client, server string) apiState {
+// ask asks a server for its state, and not again for namespaces that were seen. A
+// server that was told to have no priority classes does not know their check.
+func ask(ctx context.Context, client *http.Client, server string, namespaces bool) apiState {
 	switch get(ctx, client, server+priorityClasses) {
-	case http.StatusOK:
+	case http.StatusOK, http.StatusNotFound:
 		if get(ctx, client, server+"/readyz") == http.StatusOK {
 			return apiReady
 		}
@@ -113,7 +119,7 @@ func ask(ctx context.Context, client *http.Client, server string) apiState {
 	case 0:
 		return apiDown
 	}
-	if get(ctx, client, server+"/api/v1/namespaces/kube-system") == http.StatusOK {
+	if namespaces || get(ctx, client, server+"/api/v1/namespaces/kube-system") == http.StatusOK {
 		return apiHasNamespaces
 	}
 	return apiAnswers

@@ -125,10 +125,9 @@ func (n *Node) waitSocket(ctx context.Context) error {
 	}
 }
 
-// kubeadm runs args and reports a phase for each section of its output, to
-// onSection too if there is one.
-func (n *Node) kubeadm(ctx context.Context, args, env []string, onSection func(string)) error {
-	sections := &sectionWriter{events: n.Events, on: onSection}
+// kubeadm runs args and reports a phase for each section of its output.
+func (n *Node) kubeadm(ctx context.Context, args, env []string) error {
+	sections := &sectionWriter{events: n.Events}
 	var tail exec.Tail
 	err := n.Runner.Run(ctx, exec.Cmd{
 		Args:   args,

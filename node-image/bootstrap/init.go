@@ -46,6 +46,8 @@ func (n *Node) init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// the kubelet starts beside the checks, and a new node has nobody else
+	plan.IgnorePreflight = append(slices.Clone(plan.IgnorePreflight), "Port-10250")
 	c := &controlPlane{Node: n, plan: plan, verb: "init", phases: initPhases}
 	if c.skip, err = n.skippedPhases("InitConfiguration"); err != nil {
 		return err
@@ -86,7 +88,7 @@ type controlPlane struct {
 }
 
 // run runs some phases of kubeadm's verb as one command.
-func (c *controlPlane) run(ctx context.Context, env []string, onSection func(string), phases ...string) error {
+func (c *controlPlane) run(ctx context.Context, env []string, phases ...string) error {
 	skip := slices.Clone(c.skip)
 	for _, p := range c.phases {
 		if !slices.Contains(phases, p) {
@@ -96,14 +98,14 @@ func (c *controlPlane) run(ctx context.Context, env []string, onSection func(str
 	args := append([]string{
 		"kubeadm", c.verb, "--config=" + nodeimage.KubeadmConfigPath, "--skip-phases=" + strings.Join(skip, ","),
 	}, flags(c.plan)...)
-	return c.kubeadm(ctx, args, env, onSection)
+	return c.kubeadm(ctx, args, env)
 }
 
 // prepare does what needs no running container runtime: keys, credentials, the
 // kubelet's configuration and the manifests of the static pods. The manifests
 // are put aside, to be given to the kubelet in order.
 func (c *controlPlane) prepare(ctx context.Context) error {
-	if err := c.run(ctx, nil, nil, "certs", "kubeconfig"); err != nil {
+	if err := c.run(ctx, nil, "certs", "kubeconfig"); err != nil {
 		return err
 	}
 	if err := c.announceCredentials(); err != nil {
@@ -115,15 +117,17 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 	if err := c.selfSignKubelet(c.plan, time.Now()); err != nil {
 		return err
 	}
-	// kubelet-finalize points kubelet.conf to the certificate. There is no
-	// kubelet to stop, start or restart yet, with two reloads of systemd:
-	// without a PATH kubeadm does not look for one.
-	if err := c.run(ctx, []string{"PATH="}, nil, "etcd", "control-plane", "kubelet-start", "kubelet-finalize"); err != nil {
+	if err := c.run(ctx, nil, "etcd", "control-plane"); err != nil {
 		return err
 	}
 	var err error
-	c.held, err = c.holdManifests()
-	return err
+	if c.held, err = c.holdManifests(); err != nil {
+		return err
+	}
+	// With its configuration the kubelet may start. kubelet-finalize points
+	// kubelet.conf to the certificate. There is nothing to stop, start or restart
+	// yet, with two reloads of systemd: without a PATH kubeadm does not look for it.
+	return c.run(ctx, []string{"PATH="}, "kubelet-start", "kubelet-finalize")
 }
 
 // startKubelet checks the machine while the kubelet starts, if the boot has not
@@ -131,7 +135,7 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 // server: they have the machine's cores to themselves.
 func (c *controlPlane) startKubelet(parent context.Context) error {
 	group, ctx := errgroup.WithContext(parent)
-	group.Go(func() error { return c.run(ctx, nil, nil, "preflight") })
+	group.Go(func() error { return c.run(ctx, nil, "preflight") })
 	group.Go(func() error {
 		if err := exec.Run(ctx, c.Runner, "systemctl", "start", "kubelet"); err != nil {
 			return err
@@ -141,10 +145,12 @@ func (c *controlPlane) startKubelet(parent context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := c.held.release(func(name string) bool { return name == "etcd.yaml" }); err != nil {
-		return err
+	if c.held.has("etcd.yaml") {
+		if err := c.held.release(func(name string) bool { return name == "etcd.yaml" }); err != nil {
+			return err
+		}
+		c.waitPodGroup(parent)
 	}
-	c.waitPodGroup(parent)
 	return c.held.release(func(name string) bool { return !needsAPI(name) })
 }
 
@@ -194,7 +200,7 @@ func (c *controlPlane) serve(ctx context.Context, gates *gateway) error {
 		if err := c.held.releaseAll(); err != nil {
 			return err
 		}
-		if err := c.run(ctx, nil, nil, "wait-control-plane", "mark-control-plane"); err != nil {
+		if err := c.run(ctx, nil, "wait-control-plane", "mark-control-plane"); err != nil {
 			return err
 		}
 		return c.waitReady(ctx, ready) // kubeadm found it ready, so it will be seen
@@ -232,7 +238,7 @@ func (c *controlPlane) publish(ctx context.Context) error {
 		if slices.Contains(c.skip, phase[0]) {
 			continue
 		}
-		if err := c.kubeadm(ctx, args, nil, nil); err != nil {
+		if err := c.kubeadm(ctx, args, nil); err != nil {
 			return err
 		}
 	}
@@ -293,6 +299,13 @@ func (n *Node) holdManifests() (*heldManifests, error) {
 		h.names = append(h.names, e.Name())
 	}
 	return h, nil
+}
+
+// has reports whether a manifest is held.
+func (h *heldManifests) has(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Contains(h.names, name)
 }
 
 // release gives the kubelet the manifests that which wants. The last one that

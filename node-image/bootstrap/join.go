@@ -65,7 +65,7 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 
 func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan) error {
 	args := []string{"kubeadm", "join", "--config=" + nodeimage.KubeadmConfigPath}
-	if err := n.kubeadm(ctx, append(args, flags(plan)...), nil, nil); err != nil {
+	if err := n.kubeadm(ctx, append(args, flags(plan)...), nil); err != nil {
 		return err
 	}
 	return n.secure(ctx, plan)
@@ -130,7 +130,7 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 	if c.skip, err = n.skippedPhases("JoinConfiguration"); err != nil {
 		return err
 	}
-	if err := c.run(ctx, nil, nil, "preflight", "control-plane-prepare"); err != nil {
+	if err := c.run(ctx, nil, "preflight", "control-plane-prepare"); err != nil {
 		return err
 	}
 	if c.held, err = c.holdManifests(); err != nil {
@@ -138,11 +138,11 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 	}
 	gates := n.holdConnections(ctx, plan)
 	defer gates.leave()
-	if err := c.run(ctx, nil, nil, "check-etcd", "kubelet-start"); err != nil {
+	if err := c.run(ctx, nil, "check-etcd", "kubelet-start"); err != nil {
 		return err
 	}
 	c.waitEtcdTurn(ctx)
-	if err := c.run(ctx, nil, nil, "etcd-join"); err != nil {
+	if err := c.run(ctx, nil, "etcd-join"); err != nil {
 		return err
 	}
 	if err := c.held.release(func(name string) bool { return !needsAPI(name) }); err != nil {
@@ -188,7 +188,7 @@ func (c *controlPlane) serveToo(ctx context.Context, gates *gateway) error {
 			return err
 		}
 		gates.tell(gate.Ready)
-		return c.run(ctx, nil, nil, "kubelet-wait-bootstrap", "control-plane-join", "wait-control-plane")
+		return c.run(ctx, nil, "kubelet-wait-bootstrap", "control-plane-join", "wait-control-plane")
 	})
 	return group.Wait()
 }

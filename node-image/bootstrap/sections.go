@@ -12,7 +12,6 @@ import (
 // brackets ("[certs] Generating ..."), and sends an event when it changes.
 type sectionWriter struct {
 	events  *Events
-	on      func(section string) // nil, or called when a section begins
 	line    bytes.Buffer
 	section string
 }
@@ -60,9 +59,6 @@ func (s *sectionWriter) enter(section string) {
 	s.close()
 	s.section = section
 	s.events.Send(nodeimage.NodeEvent{Kind: nodeimage.PhaseStarted, Phase: kubeadmPrefix + section})
-	if s.on != nil {
-		s.on(section)
-	}
 }
 
 func (s *sectionWriter) close() {

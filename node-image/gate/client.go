@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // clientOf is the name of the process of this node that has a connection from
@@ -36,8 +38,8 @@ func clientOf(proc string, from net.Addr) string {
 	return ""
 }
 
-// inodeOf finds the number of the socket with a local address in the kernel's
-// tables (Documentation/networking/proc_net_tcp.rst of Linux).
+// inodeOf finds the number of the socket from a local address to an API server in
+// the kernel's tables (Documentation/networking/proc_net_tcp.rst of Linux).
 func inodeOf(proc string, local netip.AddrPort) string {
 	table := "tcp"
 	if local.Addr().Is6() {
@@ -48,9 +50,11 @@ func inodeOf(proc string, local netip.AddrPort) string {
 		return ""
 	}
 	defer f.Close()
-	want := kernelText(local)
+	want, api := kernelText(local), fmt.Sprintf(":%04X", nodeimage.APIServerPort)
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if fields := strings.Fields(s.Text()); len(fields) > 9 && fields[1] == want {
+		fields := strings.Fields(s.Text())
+		// one whose connection has ended has no number
+		if len(fields) > 9 && fields[1] == want && strings.HasSuffix(fields[2], api) && fields[9] != "0" {
 			return fields[9]
 		}
 	}

@@ -32,12 +32,13 @@ const (
 	Ready = "ready"
 )
 
-// Standing is what a gate writes, in a line, when connections are led to it.
+// Standing is what a gate writes, in a line, when connections are led to it. One
+// that cannot stand writes another line.
 const Standing = "standing"
 
 // linger is how long a gate stays after the end of its input. Who is cut off
 // lists everything anew, which would come in the middle of the first pods'
-// start.
+// start. A cluster of several nodes may still be joining them: it goes on.
 const linger = 30 * time.Second
 
 // heldUntil says up to which word the connections of a process are held; the
@@ -46,36 +47,53 @@ var heldUntil = map[string]string{"kubelet": Pods, "kube-controller": Ready, "ku
 
 // Serve makes a gate before the API server on a node's own address, says so on
 // output, follows the words on input, and returns when it has let go. Where
-// connections cannot be led to it, it fails.
+// connections cannot be led to it, it fails. It does not end while they are.
 func Serve(ctx context.Context, own netip.Addr, runner exec.Runner, input io.Reader, output io.Writer) error {
-	listener, err := net.Listen("tcp", netip.AddrPortFrom(own, 0).String())
-	if err != nil {
-		return err
-	}
-	g := newGate(ctx, listener, localAPI, func(a net.Addr) string { return clientOf("/proc", a) })
-	defer g.close()
 	lead := leading{runner: runner, own: own}
-	if err := lead.begin(ctx, listener.Addr()); err != nil {
+	g, err := stand(ctx, lead)
+	if err != nil {
+		fmt.Fprintln(output, "there is no gate:", err)
 		return err
 	}
+	defer g.close()
 	fmt.Fprintln(output, Standing)
 	go g.accept()
+	ended := false
 	for words := bufio.NewScanner(input); words.Scan(); {
 		g.pass(words.Text())
-		if words.Text() == Ready {
-			if err := lead.end(ctx); err != nil {
-				return err
-			}
-		}
+		ended = words.Text() == Ready && lead.end(ctx) == nil
 	}
 	g.pass(Pods)
 	g.pass(Ready)
-	err = lead.end(ctx)
+	for !ended {
+		if err = lead.end(ctx); err == nil {
+			break
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
+	}
 	select {
 	case <-time.After(linger):
 	case <-ctx.Done():
 	}
-	return err
+	return nil
+}
+
+// stand makes a gate to which connections are led.
+func stand(ctx context.Context, lead leading) (*gate, error) {
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(lead.own, 0).String())
+	if err != nil {
+		return nil, err
+	}
+	g := newGate(ctx, listener, localAPI, func(a net.Addr) string { return clientOf("/proc", a) })
+	if err := lead.begin(ctx, listener.Addr()); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
 }
 
 // localAPI is the API server on loopback, where nothing leads elsewhere.

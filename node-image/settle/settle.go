@@ -1,5 +1,5 @@
 // Package settle makes a node that is up cheap to keep. It tells the kernel that
-// the timers of the control plane need no precision, and gives back memory in
+// the timers of the control plane and the kubelet need no precision, and gives back memory in
 // which files are kept that were only read while the node was made. Both are
 // done again from time to time: a static pod may have been started anew. It runs
 // inside a node and decides nothing that a pod could notice.
@@ -44,8 +44,8 @@ var controlPlane = []string{"etcd", "kube-apiserver", "kube-controller", "kube-s
 // the node starts: it takes many short waits one after the other then.
 const kubelet = "kubelet"
 
-// slacken gives the threads of the control plane and the kubelet the slack. Threads that they start
-// inherit it, and what others run does not.
+// slacken gives the threads of the control plane and the kubelet the slack.
+// Threads that they start inherit it, and what others run does not.
 func slacken(root string) error {
 	statuses, err := filepath.Glob(filepath.Join(root, "/proc/[0-9]*/status"))
 	if err != nil {

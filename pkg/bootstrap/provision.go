@@ -150,7 +150,6 @@ var ignoredPreflight = []string{
 	"Swap",               // is the host's, and kubelet is told to tolerate it
 	// belongs to CNIs on a Linux bridge; the default one routes
 	"FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
-	"Port-10250", // the kubelet starts beside the checks; a new node has nobody else
 }
 
 func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) nodeimage.Plan {
@@ -182,7 +181,7 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 			plan.PodRanges = append(plan.PodRanges, firstRange(pods).String())
 		}
 	}
-	if n.Name != first && !plan.Foreign && net.CNI == "default" {
+	if n.Name != first && net.CNI == "default" && !plan.Foreign && e.bringsCNI(n) {
 		for _, pods := range net.PodSubnets {
 			plan.PodGateways = append(plan.PodGateways, at.Nodes[first].Of(pods.Addr().Is6()).String())
 		}
@@ -203,6 +202,16 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		plan.EtcdBefore = e.etcdBefore(n, at)
 	}
 	return plan
+}
+
+// bringsCNI reports whether the default CNI is that of a node's own image: it is
+// the one that the first control plane's image brought. Of a cluster that is there
+// only the same image is known to be.
+func (e *Env) bringsCNI(n config.Node) bool {
+	if e.adding != nil {
+		return e.member.Image == n.Image
+	}
+	return !e.isForeign(e.Config.ControlPlanes()[0])
 }
 
 // used are the addresses of a node that the cluster uses, its primary family's

@@ -25,7 +25,7 @@ var All = sync.OnceValue(func() []Known {
 			"the machine is out of inotify instances or watches", moreInotify),
 		known("FILES-LOW", errdefs.ClassUnavailable, `(?i)too many open files in system`,
 			"the machine is out of open files", "sudo sysctl -w fs.file-max=2097152"),
-		known("KEYS-LOW", errdefs.ClassUnavailable, `(?i)(session key|keyctl)[^\n]*disk quota exceeded`,
+		known("KEYS-LOW", errdefs.ClassUnavailable, `(?i)(session key|keyctl|create keyring)[^\n]*disk quota exceeded`,
 			"the kernel gives this user no more keys", "sudo sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=400000"),
 		known("DISK-FULL", errdefs.ClassUnavailable, `(?i)no space left on device|disk quota exceeded`,
 			"a disk is full", moreDisk),

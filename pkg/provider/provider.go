@@ -26,7 +26,7 @@ type Provider interface {
 	// Check asks the engine who it is. It fails with class unavailable when
 	// the engine cannot be reached or is too old.
 	Check(ctx context.Context) (Info, error)
-	// Create makes the cluster's network and all its nodes, at once, and
+	// Create makes the cluster's network and all its nodes, as many at once as is of use, and
 	// starts them. It fails with class exists when any node of that cluster
 	// is there. It does not wait until nodes have booted: a command that is
 	// run on a node starts beside the boot and returns after it. On error it

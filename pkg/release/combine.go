@@ -190,12 +190,14 @@ func init() {
 
 // heapSource lets a program's heap grow while it starts, when it is told to, and
 // sweeps it once it serves. A daemon makes most of its garbage in its first
-// seconds, when it has the least time to collect it.
+// seconds, when it has the least time to collect it. One whose heap is large then,
+// as with a full store, is not let go on.
 const heapSource = `// Package heap collects less garbage while a program starts.
 package heap
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -207,10 +209,16 @@ func init() {
 		return
 	}
 	lasting := debug.SetGCPercent(percent)
-	time.AfterFunc(30*time.Second, func() {
+	go func() {
+		const large = 256 << 20 // bytes
+		var m runtime.MemStats
+		for second := 0; second < 30 && m.HeapAlloc < large; second++ {
+			time.Sleep(time.Second)
+			runtime.ReadMemStats(&m)
+		}
 		debug.SetGCPercent(lasting)
 		debug.FreeOSMemory()
-	})
+	}()
 }
 `
 

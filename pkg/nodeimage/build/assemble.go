@@ -345,7 +345,7 @@ const (
 	dpkgPlace = "usr/lib/sysimage/dpkg"
 )
 
-// moveDpkg leaves a link in the place of dpkg's thousand files: /var is a volume
+// moveDpkg leaves a link in the place of dpkg's 900 files: /var is a volume
 // of each node, and the engine copies there what the image has below it.
 func moveDpkg(t tree) {
 	for _, name := range slices.Collect(maps.Keys(t)) {

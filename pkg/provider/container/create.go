@@ -125,7 +125,7 @@ type creation struct {
 	reporter  progress.Reporter
 }
 
-// run makes all nodes at once, and tells those that were given an address what
+// run makes all nodes, and tells those that were given an address what
 // they are.
 func (c *creation) run(ctx context.Context) ([]node.Node, error) {
 	nodes, err := c.startAll(ctx)
