@@ -163,7 +163,7 @@ func (b *Builder) inputHash(ctx context.Context, arch string, s Step) (string, e
 	s.Weight = 0 // changes nothing
 	dispatch := ""
 	if len(s.Combine) > 0 {
-		dispatch = dispatchSource + answerSource
+		dispatch = dispatchSource + answerSource + heapSource
 	}
 	data, err := json.Marshal(struct {
 		Arch, Toolchain string
