@@ -130,7 +130,7 @@ func TestInit(t *testing.T) {
 			"0s certs,kubeconfig []",
 			"0s etcd,control-plane [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 			"0s kubelet-start,kubelet-finalize []", // which starts whatever it finds
-			"0s preflight []", // it refuses a machine that has manifests
+			"0s preflight []",                      // it refuses a machine that has manifests
 			"3s addon [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 			"3s upload-config [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 			"3s bootstrap-token [etcd kube-apiserver kube-controller-manager kube-scheduler]",
