@@ -125,6 +125,24 @@ func (n *Node) waitSocket(ctx context.Context) error {
 	}
 }
 
+// until returns when a check holds, and after a limit all the same: what comes next
+// knows best what to say then. It fails when ctx ends.
+func until(ctx context.Context, limit, interval time.Duration, check func() bool) error {
+	late := time.After(limit)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late:
+			return nil
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // kubeadm runs args and reports a phase for each section of its output.
 func (n *Node) kubeadm(ctx context.Context, args, env []string) error {
 	sections := &sectionWriter{events: n.Events}

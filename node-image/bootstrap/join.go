@@ -100,25 +100,18 @@ func (n *Node) waitEndpoint(ctx context.Context, c cluster) error {
 	}
 	defer client.CloseIdleConnections()
 	defer n.Events.phase("node/endpoint")()
-	late := time.After(patience)
-	tick := time.NewTicker(apiInterval)
-	defer tick.Stop()
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Server+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		if response, err := client.Do(request); err == nil {
-			return response.Body.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-late:
-			return nil
-		case <-tick.C:
-		}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Server+"/readyz", nil)
+	if err != nil {
+		return err
 	}
+	return until(ctx, patience, apiInterval, func() bool {
+		response, err := client.Do(request)
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return true
+	})
 }
 
 // joinControlPlane makes one more control plane: the kubelet gets the manifest

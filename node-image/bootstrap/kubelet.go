@@ -112,21 +112,14 @@ func (n *Node) waitKubelet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	late := time.After(kubeletPatience)
-	tick := time.NewTicker(bootInterval)
-	defer tick.Stop()
-	for {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			return conn.Close()
+	return until(ctx, kubeletPatience, bootInterval, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-late:
-			return nil
-		case <-tick.C:
-		}
-	}
+		conn.Close()
+		return true
+	})
 }
 
 // kubeletAddress is where the kubelet will say that it is healthy. kubeadm has
@@ -161,21 +154,10 @@ func (n *Node) waitPodGroup(ctx context.Context) {
 	if _, err := os.Stat(n.path("/sys/fs/cgroup/devices")); err != nil {
 		return // cgroup v2
 	}
-	late := time.After(groupPatience)
-	tick := time.NewTicker(bootInterval)
-	defer tick.Stop()
-	for {
-		if found, _ := filepath.Glob(n.path(podGroups)); len(found) > 0 { // the pattern is well formed
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-late:
-			return
-		case <-tick.C:
-		}
-	}
+	_ = until(ctx, groupPatience, bootInterval, func() bool {
+		found, _ := filepath.Glob(n.path(podGroups)) // the pattern is well formed
+		return len(found) > 0
+	})
 }
 
 // warmed are the programs on whose start a cluster waits, in order: the one

@@ -113,20 +113,13 @@ func (c *controlPlane) waitEtcdTurn(ctx context.Context) {
 	}
 	defer client.CloseIdleConnections()
 	defer c.Events.phase("node/etcd-turn")()
-	late := time.After(etcdTurn)
-	tick := time.NewTicker(apiInterval)
-	defer tick.Stop()
-	for _, peer := range c.plan.EtcdBefore {
-		for get(ctx, client, peer+"/version") == 0 {
-			select {
-			case <-ctx.Done():
-				return
-			case <-late:
-				return
-			case <-tick.C:
-			}
+	left := c.plan.EtcdBefore
+	_ = until(ctx, etcdTurn, apiInterval, func() bool {
+		for len(left) > 0 && get(ctx, client, left[0]+"/version") != 0 {
+			left = left[1:]
 		}
-	}
+		return len(left) == 0
+	})
 }
 
 // peerClient asks members of etcd as one of them.
