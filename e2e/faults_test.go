@@ -131,16 +131,21 @@ func (f *faulty) do(t *testing.T, fix string) {
 	}
 }
 
-// resolves asks, in a pod on the worker, the DNS server on the control plane.
+// resolves asks, in a pod on the worker, the DNS server on the control plane. It
+// waits as long as usable does: status does not count a pod that is on its way as a
+// problem, and kube-proxy may be one.
 func (f *faulty) resolves(t *testing.T) {
 	t.Helper()
-	eventually(t, time.Minute, func() error {
+	begin := time.Now()
+	eventually(t, 3*time.Minute, func() error {
 		r := f.kubectl(t.Context(), t, "", "exec", "work-0", "--", "busybox", "nslookup", "kubernetes.default.svc.cluster.local")
 		if r.code != 0 {
-			return fmt.Errorf("the pod on the worker resolves no name: %s%s", r.stdout, r.stderr)
+			pods := f.kubectl(t.Context(), t, "", "-n", "kube-system", "get", "pods,endpointslices", "-o", "wide")
+			return fmt.Errorf("the pod on the worker resolves no name: %s%s\n%s%s", r.stdout, r.stderr, pods.stdout, pods.stderr)
 		}
 		return nil
 	})
+	t.Logf("names are resolved after %.1fs", time.Since(begin).Seconds())
 }
 
 // killed kills all processes of this name in a node.

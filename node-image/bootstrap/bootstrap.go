@@ -36,9 +36,11 @@ type Node struct {
 	// PodNetwork writes the CNI configuration for the node's ranges of pods.
 	PodNetwork func(ranges []netip.Prefix) error
 
-	// nothing, except in tests: the API server's state, and where it listens
-	probe func(context.Context) apiState
-	api   string
+	// nothing, except in tests: the API server's state, where it listens, and how
+	// long a certificate is waited for
+	probe   func(context.Context) apiState
+	api     string
+	signing time.Duration
 }
 
 // Events writes NodeEvents as JSON lines. It is safe for concurrent use.

@@ -250,23 +250,32 @@ func (c *controlPlane) publish(ctx context.Context) error {
 
 // skippedPhases are those that the configuration of a kind leaves out.
 func (n *Node) skippedPhases(kind string) ([]string, error) {
+	var conf struct{ SkipPhases []string }
+	err := n.kubeadmDocument(kind, &conf)
+	return conf.SkipPhases, err
+}
+
+// kubeadmDocument reads the document of a kind in kubeadm's configuration. One that
+// is not there says nothing.
+func (n *Node) kubeadmDocument(kind string, into any) error {
 	conf, err := os.ReadFile(n.path(nodeimage.KubeadmConfigPath))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for document := range strings.SplitSeq(string(conf), "\n---\n") {
-		var d struct {
-			Kind       string
-			SkipPhases []string
+		var d struct{ Kind string }
+		err := yaml.Unmarshal([]byte(document), &d)
+		if err == nil && d.Kind == kind {
+			err = yaml.Unmarshal([]byte(document), into)
 		}
-		if err := yaml.Unmarshal([]byte(document), &d); err != nil {
-			return nil, fmt.Errorf("%s: %w", nodeimage.KubeadmConfigPath, err)
+		if err != nil {
+			return fmt.Errorf("%s: %w", nodeimage.KubeadmConfigPath, err)
 		}
 		if d.Kind == kind {
-			return d.SkipPhases, nil
+			return nil
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // manifestsDir is where the kubelet finds static pods.

@@ -59,11 +59,14 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 		if plan.Role == nodeimage.RoleControlPlane {
 			return n.joinControlPlane(ctx, plan)
 		}
-		return n.joinWorker(ctx, plan)
+		return n.joinWorker(ctx, plan, discovery)
 	})
 }
 
-func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan) error {
+func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan, discovery cluster) error {
+	if err := n.awaitIdentity(ctx, plan, discovery); err != nil {
+		return err
+	}
 	args := []string{"kubeadm", "join", "--config=" + nodeimage.KubeadmConfigPath}
 	if err := n.kubeadm(ctx, append(args, flags(plan)...), nil); err != nil {
 		return err

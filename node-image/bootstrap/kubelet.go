@@ -29,27 +29,33 @@ import (
 const (
 	kubeletConfPath   = "/etc/kubernetes/kubelet.conf"
 	kubeletPKIDir     = "/var/lib/kubelet/pki"
+	kubeletClientPath = kubeletPKIDir + "/kubelet-client-current.pem"
 	kubeletConfigPath = "/var/lib/kubelet/config.yaml"
 )
 
 // keepKubeletCertificate puts the kubelet's first client certificate where the
-// kubelet would put it at its first start, as it would do it
-// (k8s.io/client-go/util/certificate, certificate_store.go). kubeadm points
-// kubelet.conf there when it finds the file, and need not restart the kubelet
-// for it later.
+// kubelet would put it at its first start. kubeadm points kubelet.conf there when it
+// finds the file, and need not restart the kubelet for it later.
 func (n *Node) keepKubeletCertificate(now time.Time) error {
 	c, err := n.readKubeconfig(kubeletConfPath)
 	if err != nil {
 		return err
 	}
+	return n.keepClientCertificate(c.Certificate, c.Key, now)
+}
+
+// keepClientCertificate puts a client certificate of the kubelet's and its key, as
+// PEM, where the kubelet puts its own, as it does it
+// (k8s.io/client-go/util/certificate, certificate_store.go).
+func (n *Node) keepClientCertificate(certificate, key []byte, now time.Time) error {
 	if err := os.MkdirAll(n.path(kubeletPKIDir), 0o750); err != nil {
 		return err
 	}
 	name := filepath.Join(kubeletPKIDir, now.UTC().Format("kubelet-client-2006-01-02-15-04-05.pem"))
-	if err := os.WriteFile(n.path(name), slices.Concat(c.Certificate, c.Key), 0o600); err != nil {
+	if err := os.WriteFile(n.path(name), slices.Concat(certificate, key), 0o600); err != nil {
 		return err
 	}
-	return os.Symlink(name, n.path(kubeletPKIDir+"/kubelet-client-current.pem"))
+	return os.Symlink(name, n.path(kubeletClientPath))
 }
 
 // The files of the kubelet's own serving certificate, and how long it holds:

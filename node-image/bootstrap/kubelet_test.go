@@ -19,7 +19,7 @@ func TestInitKeepsTheKubeletCertificate(t *testing.T) {
 	if err := node.keepKubeletCertificate(time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC)); err != nil {
 		t.Fatal(err)
 	}
-	target, err := os.Readlink(node.path(kubeletPKIDir + "/kubelet-client-current.pem"))
+	target, err := os.Readlink(node.path(kubeletClientPath))
 	diff(t, "/var/lib/kubelet/pki/kubelet-client-2026-11-20-01-02-03.pem", target)
 	if err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func (n *Node) layPodNetwork(ctx context.Context, name string, c cluster) error 
 
 // kubeletClient is nil until the kubelet has its certificate.
 func (n *Node) kubeletClient(c cluster) *http.Client {
-	path := n.path(kubeletPKIDir + "/kubelet-client-current.pem")
+	path := n.path(kubeletClientPath)
 	pair, err := tls.LoadX509KeyPair(path, path)
 	if err != nil {
 		return nil

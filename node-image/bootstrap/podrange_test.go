@@ -35,7 +35,7 @@ func kubeletPair(t *testing.T, node *Node) {
 		}
 		pair = append(pair, data...)
 	}
-	if err := os.WriteFile(node.path(kubeletPKIDir+"/kubelet-client-current.pem"), pair, 0o600); err != nil {
+	if err := os.WriteFile(node.path(kubeletClientPath), pair, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -51,9 +51,13 @@ func nodesAPI(t *testing.T, answers ...string) (*httptest.Server, string) {
 		fmt.Fprint(w, answers[min(int(asked.Add(1)), len(answers))-1])
 	}))
 	t.Cleanup(server.Close)
+	return server, discoveryOf(server)
+}
+
+// discoveryOf is what a node that joins is told of a server.
+func discoveryOf(server *httptest.Server) string {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	discovery := fmt.Sprintf("clusters: [{cluster: {server: %q, certificate-authority-data: %s}}]\n", server.URL, base64.StdEncoding.EncodeToString(ca))
-	return server, discovery
+	return fmt.Sprintf("clusters: [{cluster: {server: %q, certificate-authority-data: %s}}]\n", server.URL, base64.StdEncoding.EncodeToString(ca))
 }
 
 // TestJoinLaysThePodNetwork: the configuration is written when the node has its
