@@ -65,11 +65,16 @@ func (n *Node) follow(ctx context.Context, kubeconfig string, on func(apiState) 
 	return nil
 }
 
-// priorityClasses is the check that tells the state apiTakesPods
-// (k8s.io/kubernetes pkg/registry/scheduling/rest/storage_scheduling.go). The
-// system's namespaces are made before it. All checks at once are only asked for
-// after it: some of them ask etcd, and the server is busy.
-const priorityClasses = "/readyz/poststarthook/scheduling/bootstrap-system-priority-classes"
+// Single checks of the API server's. The system's namespaces are made before both.
+// All checks at once are only asked for after them: some of those ask etcd, each
+// that fails is logged, and the server is busy.
+const (
+	// priorityClasses tells the state apiTakesPods
+	// (k8s.io/kubernetes pkg/registry/scheduling/rest/storage_scheduling.go).
+	priorityClasses = "/readyz/poststarthook/scheduling/bootstrap-system-priority-classes"
+	// roles is one of the last that hold (pkg/registry/rbac/rest/storage_rbac.go).
+	roles = "/readyz/poststarthook/rbac/bootstrap-roles"
+)
 
 // newProbe makes a function that asks this node's API server for its state.
 func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, error) {
@@ -108,11 +113,12 @@ func clientOf(ca []byte, pairs ...tls.Certificate) (*http.Client, error) {
 var localAPI = net.JoinHostPort("127.0.0.1", strconv.Itoa(nodeimage.APIServerPort))
 
 // ask asks a server for its state, and not again for namespaces that were seen. A
-// server that was told to have no priority classes does not know their check.
+// server that was told to have no priority classes, or no roles, does not know their
+// check.
 func ask(ctx context.Context, client *http.Client, server string, namespaces bool) apiState {
 	switch get(ctx, client, server+priorityClasses) {
 	case http.StatusOK, http.StatusNotFound:
-		if get(ctx, client, server+"/readyz") == http.StatusOK {
+		if hasRoles(ctx, client, server) && get(ctx, client, server+"/readyz") == http.StatusOK {
 			return apiReady
 		}
 		return apiTakesPods
@@ -123,6 +129,11 @@ func ask(ctx context.Context, client *http.Client, server string, namespaces boo
 		return apiHasNamespaces
 	}
 	return apiAnswers
+}
+
+func hasRoles(ctx context.Context, client *http.Client, server string) bool {
+	code := get(ctx, client, server+roles)
+	return code == http.StatusOK || code == http.StatusNotFound
 }
 
 // get asks a server for a status code, which is 0 when it does not answer.

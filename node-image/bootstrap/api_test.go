@@ -20,7 +20,8 @@ func TestAsk(t *testing.T) {
 		"had them before":     {nil, http.StatusInternalServerError, true, apiHasNamespaces},
 		"no priority classes": {map[string]bool{"/readyz": true}, http.StatusNotFound, false, apiReady},
 		"takes pods":          {map[string]bool{namespace: true, priorityClasses: true}, http.StatusInternalServerError, false, apiTakesPods},
-		"ready":               {map[string]bool{namespace: true, priorityClasses: true, "/readyz": true}, http.StatusInternalServerError, false, apiReady},
+		"has no roles":        {map[string]bool{namespace: true, priorityClasses: true, "/readyz": true}, http.StatusInternalServerError, false, apiTakesPods},
+		"ready":               {map[string]bool{namespace: true, priorityClasses: true, roles: true, "/readyz": true}, http.StatusInternalServerError, false, apiReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

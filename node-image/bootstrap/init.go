@@ -105,7 +105,7 @@ func (c *controlPlane) run(ctx context.Context, env []string, phases ...string) 
 // kubelet's configuration and the manifests of the static pods. The manifests
 // are put aside, to be given to the kubelet in order.
 func (c *controlPlane) prepare(ctx context.Context) error {
-	if err := c.run(ctx, nil, "certs", "kubeconfig"); err != nil {
+	if err := c.run(ctx, nil, "certs", "kubeconfig", "etcd", "control-plane"); err != nil {
 		return err
 	}
 	if err := c.announceCredentials(); err != nil {
@@ -115,9 +115,6 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := c.selfSignKubelet(c.plan, time.Now()); err != nil {
-		return err
-	}
-	if err := c.run(ctx, nil, "etcd", "control-plane"); err != nil {
 		return err
 	}
 	var err error

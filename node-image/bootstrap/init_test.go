@@ -127,8 +127,7 @@ func TestInit(t *testing.T) {
 			t.Fatal(err)
 		}
 		diff(t, []string{
-			"0s certs,kubeconfig []",
-			"0s etcd,control-plane [etcd kube-apiserver kube-controller-manager kube-scheduler]",
+			"0s certs,kubeconfig,etcd,control-plane [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 			"0s kubelet-start,kubelet-finalize []", // which starts whatever it finds
 			"0s preflight []",                      // it refuses a machine that has manifests
 			"3s addon [etcd kube-apiserver kube-controller-manager kube-scheduler]",
@@ -191,7 +190,7 @@ func TestInitWhenTheAPIIsSlow(t *testing.T) {
 		if err := node.Init(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		diff(t, []string{"0s certs", "0s etcd", "0s kubelet-start", "0s preflight", "20s wait-control-plane", "60s addon", "60s upload-config", "60s bootstrap-token"}, order)
+		diff(t, []string{"0s certs", "0s kubelet-start", "0s preflight", "20s wait-control-plane", "60s addon", "60s upload-config", "60s bootstrap-token"}, order)
 		diff(t, 4, len(manifests(t, node)))
 	})
 }
@@ -211,7 +210,7 @@ func TestInitWhenTheAPIIsNotSeen(t *testing.T) {
 // TestInitFailure fails each group of phases: nothing after it runs but what
 // runs beside it, and the host is told in kubeadm's words and the kubelet's.
 func TestInitFailure(t *testing.T) {
-	for _, phase := range []string{"certs", "etcd", "preflight", "wait-control-plane", "addon", "bootstrap-token"} {
+	for _, phase := range []string{"certs", "kubelet-start", "preflight", "wait-control-plane", "addon", "bootstrap-token"} {
 		t.Run(phase, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				node, fake, sent := initNode(t, nodeimage.Plan{}, "")

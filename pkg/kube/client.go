@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -76,6 +77,11 @@ const retryInterval = 50 * time.Millisecond
 // connection and never answers is asked again.
 const attemptTimeout = 5 * time.Second
 
+// rolesCheck is the single check of an API server that holds among the last
+// (k8s.io/kubernetes pkg/registry/rbac/rest/storage_rbac.go). It costs a server that
+// is starting little; all checks at once cost it much.
+const rolesCheck = "/readyz/poststarthook/rbac/bootstrap-roles"
+
 // WaitServing returns when the API server says that it is ready, or with the
 // last answer when ctx ends.
 func (c *Client) WaitServing(ctx context.Context) error {
@@ -83,7 +89,10 @@ func (c *Client) WaitServing(ctx context.Context) error {
 	err := retry(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
-		err := c.typed.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		err := c.get(ctx, rolesCheck)
+		if err == nil || apierrors.IsNotFound(err) { // not every server makes roles
+			err = c.get(ctx, "/readyz")
+		}
 		if untrusted(err) {
 			refused = fmt.Errorf("the API at %s is another one than expected: %w", c.config.Host, err)
 			return nil
@@ -91,6 +100,10 @@ func (c *Client) WaitServing(ctx context.Context) error {
 		return err
 	})
 	return errors.Join(err, refused)
+}
+
+func (c *Client) get(ctx context.Context, path string) error {
+	return c.typed.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Error()
 }
 
 // retry calls fn until it returns nil. When ctx ends the last error of fn is

@@ -27,25 +27,40 @@ users: [{name: admin, user: {token: secret}}]
 
 func TestWaitServing(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://proxy.invalid:3128") // must not be asked
-	var asked atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/readyz" || r.UserAgent() != "petri" {
-			t.Errorf("asked for %s as %q", r.URL.Path, r.UserAgent())
-		}
-		if asked.Add(1) < 3 {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-	}))
-	defer server.Close()
-	c, err := Connect([]byte(kubeconfig), server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.WaitServing(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if asked.Load() != 3 {
-		t.Errorf("asked %d times, want 3", asked.Load())
+	for name, last := range map[string]int{"with roles": http.StatusOK, "without": http.StatusNotFound} {
+		t.Run(name, func(t *testing.T) {
+			var roles, all atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.UserAgent() != "petri" {
+					t.Errorf("asked as %q", r.UserAgent())
+				}
+				code := http.StatusInternalServerError
+				switch r.URL.Path {
+				case rolesCheck:
+					if roles.Add(1) >= 3 {
+						code = last
+					}
+				case "/readyz":
+					if all.Add(1) >= 2 {
+						code = http.StatusOK
+					}
+				default:
+					t.Errorf("asked for %s", r.URL.Path)
+				}
+				w.WriteHeader(code)
+			}))
+			defer server.Close()
+			c, err := Connect([]byte(kubeconfig), server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.WaitServing(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if roles.Load() != 4 || all.Load() != 2 {
+				t.Errorf("asked %d times for roles and %d times for all, want 4 and 2", roles.Load(), all.Load())
+			}
+		})
 	}
 }
 

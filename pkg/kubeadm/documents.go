@@ -3,6 +3,7 @@ package kubeadm
 import (
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,7 +80,7 @@ func smallHeap() []any { return append([]any{argument("GOGC", "50")}, quickStart
 
 // quickStart is the environment of a program of the node image whose heap may
 // grow while it starts (pkg/release/combine.go); others pass it over.
-func quickStart() []any { return []any{argument("PETRI_STARTUP_GOGC", "400")} }
+func quickStart() []any { return []any{argument("PETRI_STARTUP_HEAP", "192")} }
 
 // ephemeralDir is on a tmpfs of every node.
 const ephemeralDir = "/run/petri/etcd"
@@ -95,6 +96,9 @@ func localEtcd(in Input) object {
 		// the members that join are announced at once
 		args = append(args, argument("max-learners", strconv.Itoa(members-1)))
 	}
+	if runsEtcd36(in.KubernetesVersion) {
+		args = append(args, separateHTTP(in))
+	}
 	if c.Ephemeral {
 		out["dataDir"] = ephemeralDir
 		args = append(args, argument("unsafe-no-fsync", "true"))
@@ -105,9 +109,23 @@ func localEtcd(in Input) object {
 	return out
 }
 
+// separateHTTP gives etcd's HTTP API a port of its own, on loopback and with the
+// certificates of the other. gRPC, which is all that Kubernetes and etcdctl speak, is
+// then served without an HTTP server in front, which takes more of etcd's time and
+// can starve watches (--listen-client-http-urls of etcd).
+func separateHTTP(in Input) any {
+	loopback := "127.0.0.1"
+	if in.Addresses[0].Is6() {
+		loopback = "::1" // as kubeadm has it
+	}
+	return argument("listen-client-http-urls", "https://"+net.JoinHostPort(loopback, "2382"))
+}
+
 // TakesLearners reports whether the etcd that kubeadm of a Kubernetes version
 // starts can be told to take several learners: since etcd 3.6.
-func TakesLearners(kubernetes string) bool {
+func TakesLearners(kubernetes string) bool { return runsEtcd36(kubernetes) }
+
+func runsEtcd36(kubernetes string) bool {
 	v, err := version.ParseSemantic(kubernetes)
 	return err == nil && v.AtLeast(etcd36)
 }

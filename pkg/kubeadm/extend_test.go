@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +36,8 @@ func TestExtend(t *testing.T) {
 	several := input(twoControlPlanes(), 0)
 	several.ControlPlaneEndpoint = "dev-external-load-balancer:6444"
 	want := document(t, several)
-	delete(want["etcd"].(object)["local"].(object), extraArgs) // learners that are announced at once
+	local := want["etcd"].(object)["local"].(object)
+	local[extraArgs] = slices.DeleteFunc(local[extraArgs].([]any), func(a any) bool { return a.(object)["name"] == "max-learners" }) // they are announced one by one
 	for range 2 {
 		data, err := yaml.Marshal(one)
 		if err != nil {

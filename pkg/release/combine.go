@@ -188,37 +188,73 @@ func init() {
 }
 `
 
-// heapSource lets a program's heap grow while it starts, when it is told to, and
-// sweeps it once it serves. A daemon makes most of its garbage in its first
-// seconds, when it has the least time to collect it. One whose heap is large then,
-// as with a full store, is not let go on.
-const heapSource = `// Package heap collects less garbage while a program starts.
+// heapSource lets a program's heap grow to a size while it starts, when it is told
+// to, before it is swept. A daemon makes most of its garbage in its first seconds,
+// when it has the least time to collect it. Where much of it is no garbage, as with a
+// full store, it is not let go on.
+const heapSource = `// Package heap collects little garbage while a program starts.
 package heap
 
 import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
+	"sync"
 	"time"
 )
 
+const (
+	minimum = 4 << 20 // bytes, the heap's first goal at a GOGC of 100 (runtime/mgcpacer.go)
+	startup = 30 * time.Second
+)
+
 func init() {
-	percent, err := strconv.Atoi(os.Getenv("PETRI_STARTUP_GOGC"))
-	if err != nil {
+	mib, err := strconv.Atoi(os.Getenv("PETRI_STARTUP_HEAP"))
+	if err != nil || mib<<20 < minimum {
 		return
 	}
-	lasting := debug.SetGCPercent(percent)
-	go func() {
-		const large = 256 << 20 // bytes
-		var m runtime.MemStats
-		for second := 0; second < 30 && m.HeapAlloc < large; second++ {
-			time.Sleep(time.Second)
-			runtime.ReadMemStats(&m)
-		}
-		debug.SetGCPercent(lasting)
-		debug.FreeOSMemory()
-	}()
+	s := &starting{goal: mib << 20}
+	s.lasting = debug.SetGCPercent(100 * s.goal / minimum)
+	s.watch()
+	time.AfterFunc(startup, s.end)
+}
+
+// starting is a program in its first half minute.
+type starting struct {
+	goal, lasting int // bytes, percent
+	mu            sync.Mutex
+	ended         bool
+}
+
+// mark has a pointer, so that it is an object of its own.
+type mark struct{ _ *byte }
+
+// watch sets the next goal after each collection.
+func (s *starting) watch() { runtime.SetFinalizer(new(mark), func(*mark) { s.collected() }) }
+
+func (s *starting) collected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live := make([]metrics.Sample, 1)
+	live[0].Name = "/gc/heap/live:bytes"
+	metrics.Read(live)
+	kept := max(minimum, int(live[0].Value.Uint64()))
+	if s.ended || kept > s.goal/2 {
+		debug.SetGCPercent(s.lasting)
+		return
+	}
+	debug.SetGCPercent(100 * (s.goal - kept) / kept)
+	s.watch()
+}
+
+func (s *starting) end() {
+	s.mu.Lock()
+	s.ended = true
+	debug.SetGCPercent(s.lasting)
+	s.mu.Unlock()
+	debug.FreeOSMemory()
 }
 `
 
