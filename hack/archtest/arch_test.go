@@ -21,7 +21,7 @@ const module = "github.com/petri-cluster/petri/"
 
 // floors lists every package; one may import only what is on floors below.
 var floors = [][]string{
-	0: {"hack/cis", "pkg/errdefs", "pkg/hostnet", "pkg/nodeimage", "pkg/podnet", "pkg/version", "pkg/progress", "pkg/redact", "pkg/logsummary", "pkg/internal/atomicfile", "pkg/internal/jsonpatch", "node-image"},
+	0: {"hack/cis", "pkg/errdefs", "pkg/hostnet", "pkg/nodeimage", "pkg/podnet", "pkg/selfsigned", "pkg/version", "pkg/progress", "pkg/redact", "pkg/logsummary", "pkg/internal/atomicfile", "pkg/internal/jsonpatch", "node-image"},
 	1: {"pkg/diagnosis", "pkg/exec", "pkg/nodehelper", "pkg/internal/lockfile", "pkg/netguard", "pkg/config/v1alpha1", "pkg/config/kindv1alpha4", "pkg/containerdconf", "pkg/image", "pkg/image/imagetest"},
 	2: {"pkg/bench/engine", "pkg/config", "pkg/kubeconfig", "pkg/node", "pkg/release", "pkg/kube", "node-image/approver", "node-image/boot", "node-image/balancer", "node-image/gate", "node-image/resolver", "node-image/settle", "node-image/shutdown"},
 	3: {"node-image/bootstrap", "pkg/balancer", "pkg/kubeadm", "pkg/nodeimage/build", "pkg/nodestore", "pkg/provider", "pkg/registry"},

@@ -2,16 +2,9 @@ package bootstrap
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/nodeimage"
+	"github.com/petri-cluster/petri/pkg/selfsigned"
 )
 
 // Files that kubeadm and the kubelet know.
@@ -62,10 +56,9 @@ func (n *Node) keepClientCertificate(certificate, key []byte, now time.Time) err
 // those that the kubelet would make (k8s.io/kubernetes cmd/kubelet/app,
 // InitializeTLS).
 const (
-	servingCertPath  = kubeletPKIDir + "/kubelet.crt"
-	servingKeyPath   = kubeletPKIDir + "/kubelet.key"
-	servingValidity  = 365 * 24 * time.Hour
-	servingBackdated = time.Hour
+	servingCertPath = kubeletPKIDir + "/kubelet.crt"
+	servingKeyPath  = kubeletPKIDir + "/kubelet.key"
+	servingValidity = 365 * 24 * time.Hour
 )
 
 // selfSignKubelet makes the certificate that the kubelet would sign by
@@ -79,30 +72,14 @@ func (n *Node) selfSignKubelet(plan nodeimage.Plan, now time.Time) error {
 	if _, err := os.Stat(n.path(servingKeyPath)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()),
-		Subject:      pkix.Name{CommonName: fmt.Sprintf("%s@%d", plan.Name, now.Unix())},
-		DNSNames:     []string{strings.ToLower(plan.Name)},
-		NotBefore:    now.Add(-servingBackdated), NotAfter: now.Add(servingValidity),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	certificate, key, err := selfsigned.Serving(fmt.Sprintf("%s@%d", plan.Name, now.Unix()), strings.ToLower(plan.Name), now, servingValidity)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
 		os.MkdirAll(n.path(kubeletPKIDir), 0o750),
-		os.WriteFile(n.path(servingCertPath), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o644),
-		os.WriteFile(n.path(servingKeyPath), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600),
+		os.WriteFile(n.path(servingCertPath), certificate, 0o644),
+		os.WriteFile(n.path(servingKeyPath), key, 0o600),
 	)
 }
 

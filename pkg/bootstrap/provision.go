@@ -124,6 +124,11 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	serving, err := kubeadm.ServingFiles(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(security, serving)
 	for _, path := range slices.Sorted(maps.Keys(security)) {
 		files = append(files, provider.File{Path: path, Data: security[path], Mode: 0o600})
 	}

@@ -11,6 +11,7 @@ import (
 // Fields of kubeadm's documents that are merged in a way of their own.
 const (
 	extraArgs        = "extraArgs"
+	extraVolumes     = "extraVolumes"
 	kubeletExtraArgs = "kubeletExtraArgs"
 	certSANs         = "certSANs"
 )

@@ -38,7 +38,8 @@ func clusterConfiguration(in Input) object {
 	if len(c.ControlPlanes()) == 1 {
 		manager, scheduler = append(manager, alone()...), append(scheduler, alone()...)
 	}
-	manager, scheduler = append(manager, managerSecurity(c)...), append(scheduler, noProfiling())
+	manager = slices.Concat(manager, managerSecurity(c), serving(managerName))
+	scheduler = slices.Concat(scheduler, []any{noProfiling()}, serving(schedulerName))
 	out := object{
 		"apiVersion": kubeadmAPI, "kind": "ClusterConfiguration",
 		"clusterName":          c.Name,
@@ -52,7 +53,7 @@ func clusterConfiguration(in Input) object {
 		},
 		"apiServer":         apiServer,
 		"controllerManager": object{"extraEnvs": quickStart(), extraArgs: manager},
-		"scheduler":         object{"extraEnvs": quickStart(), extraArgs: scheduler},
+		"scheduler":         object{"extraEnvs": quickStart(), extraArgs: scheduler, extraVolumes: []any{servingVolume(schedulerName)}},
 		"etcd":              object{"local": localEtcd(in)},
 	}
 	if c.Networking.KubeProxyMode == "none" {

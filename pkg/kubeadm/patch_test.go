@@ -50,7 +50,23 @@ func arguments(pairs ...string) []any {
 }
 
 // petri's own arguments of a lone controller-manager.
-var managerArgs = []string{"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false", "profiling", "false"}
+const managerServing = "/etc/kubernetes/pki/petri/serving/kube-controller-manager"
+
+var managerArgs = []string{
+	"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false", "profiling", "false",
+	"tls-cert-file", managerServing + "/tls.crt", "tls-private-key-file", managerServing + "/tls.key",
+}
+
+// without are the controller-manager's arguments but for some, with others behind.
+func without(names []string, others ...string) []any {
+	var left []string
+	for pair := range slices.Chunk(managerArgs, 2) {
+		if !slices.Contains(names, pair[0]) {
+			left = append(left, pair...)
+		}
+	}
+	return arguments(append(left, others...)...)
+}
 
 // and those of the API server.
 var apiServerArgs = []string{"profiling", "false", "authentication-config", nodeimage.AuthenticationPath}
@@ -61,11 +77,11 @@ func TestMergePatchesOfArguments(t *testing.T) {
 		patch string
 		want  []any
 	}{
-		"as a list":            {"{extraArgs: [{name: v, value: '2'}, {name: kube-api-qps, value: '1'}]}", arguments("kube-api-burst", "500", "leader-elect", "false", "profiling", "false", "v", "2", "kube-api-qps", "1")},
-		"as an object":         {"{extraArgs: {v: 2, kube-api-qps: '1', leader-elect: true}}", arguments("kube-api-burst", "500", "profiling", "false", "kube-api-qps", "1", "leader-elect", "true", "v", "2")},
-		"removed in a list":    {"{extraArgs: [{name: kube-api-qps, value: null}, {name: kube-api-burst}]}", arguments("leader-elect", "false", "profiling", "false")},
-		"removed by an object": {"{extraArgs: {kube-api-qps: null, kube-api-burst: null}}", arguments("leader-elect", "false", "profiling", "false")},
-		"there twice":          {"{extraArgs: [{name: leader-elect, value: a}, {name: leader-elect, value: b}]}", append(arguments(append(slices.Clone(managerArgs[:4]), "profiling", "false")...), arguments("leader-elect", "a", "leader-elect", "b")...)},
+		"as a list":            {"{extraArgs: [{name: v, value: '2'}, {name: kube-api-qps, value: '1'}]}", without([]string{"kube-api-qps"}, "v", "2", "kube-api-qps", "1")},
+		"as an object":         {"{extraArgs: {v: 2, kube-api-qps: '1', leader-elect: true}}", without([]string{"kube-api-qps", "leader-elect"}, "kube-api-qps", "1", "leader-elect", "true", "v", "2")},
+		"removed in a list":    {"{extraArgs: [{name: kube-api-qps, value: null}, {name: kube-api-burst}]}", without([]string{"kube-api-qps", "kube-api-burst"})},
+		"removed by an object": {"{extraArgs: {kube-api-qps: null, kube-api-burst: null}}", without([]string{"kube-api-qps", "kube-api-burst"})},
+		"there twice":          {"{extraArgs: [{name: leader-elect, value: a}, {name: leader-elect, value: b}]}", without([]string{"leader-elect"}, "leader-elect", "a", "leader-elect", "b")},
 		"all removed":          {"{extraArgs: null}", nil},
 		"nothing":              {"{extraArgs: []}", arguments(managerArgs...)},
 	} {
@@ -90,7 +106,7 @@ func TestMergePatchesOfArguments(t *testing.T) {
 func TestMergePatchesOfWhatIsNotThere(t *testing.T) {
 	c := cluster(0)
 	c.KubeadmPatches = []string{
-		"kind: ClusterConfiguration\napiServer: {extraArgs: {v: '3'}, certSANs: [localhost, shop.test]}\netcd: {local: {serverCertSANs: [x], extraArgs: {v: '1'}}}\nscheduler: {extraArgs: {leader-elect: null, profiling: null}}\n",
+		"kind: ClusterConfiguration\napiServer: {extraArgs: {v: '3'}, certSANs: [localhost, shop.test]}\netcd: {local: {serverCertSANs: [x], extraArgs: {v: '1'}}}\nscheduler: {extraArgs: {leader-elect: null, profiling: null, tls-cert-file: null, tls-private-key-file: null}}\n",
 	}
 	d := documentsOf(t, c)["ClusterConfiguration"]
 	if diff := cmp.Diff(arguments(append(apiServerArgs, "v", "3")...), at(d, "apiServer", extraArgs)); diff != "" {
@@ -104,6 +120,29 @@ func TestMergePatchesOfWhatIsNotThere(t *testing.T) {
 	}
 	if got := at(d, "scheduler", extraArgs); got != nil {
 		t.Errorf("the scheduler's are %v", got)
+	}
+}
+
+// A list of volumes that replaces the scheduler's leaves it what it is told to read.
+func TestMergePatchesOfVolumes(t *testing.T) {
+	mine := object{"name": "mine", "hostPath": "/mine", "mountPath": "/mine"}
+	for name, test := range map[string]struct {
+		patch string
+		want  []any
+	}{
+		"volumes of the user's": {"{extraVolumes: [{name: mine, hostPath: /mine, mountPath: /mine}]}", []any{mine, servingVolume(schedulerName)}},
+		"a certificate of the user's too": {
+			"{extraVolumes: [{name: mine, hostPath: /mine, mountPath: /mine}], extraArgs: {tls-cert-file: /mine/a.crt, tls-private-key-file: /mine/a.key}}", []any{mine},
+		},
+		"arguments": {"{extraArgs: {v: '3'}}", []any{servingVolume(schedulerName)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := cluster(0)
+			c.KubeadmPatches = []string{"kind: ClusterConfiguration\nscheduler: " + test.patch}
+			if diff := cmp.Diff(test.want, at(documentsOf(t, c)["ClusterConfiguration"], "scheduler", extraVolumes)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -133,10 +172,10 @@ func TestJSONPatchesOfArguments(t *testing.T) {
 		version, patch string
 		manager, api   []any
 	}{
-		"in a list":           {"v1beta4", "[{op: add, path: /controllerManager/extraArgs/-, value: {name: v, value: '2'}}, {op: remove, path: /controllerManager/extraArgs/0}]", arguments("kube-api-burst", "500", "leader-elect", "false", "profiling", "false", "v", "2"), apiServer},
+		"in a list":           {"v1beta4", "[{op: add, path: /controllerManager/extraArgs/-, value: {name: v, value: '2'}}, {op: remove, path: /controllerManager/extraArgs/0}]", without([]string{"kube-api-qps"}, "v", "2"), apiServer},
 		"first in a list":     {"v1beta4", "[{op: add, path: /apiServer/extraArgs/0, value: {name: v, value: '2'}}]", arguments(managerArgs...), append(arguments("v", "2"), apiServer...)},
-		"by name":             {"v1beta3", "[{op: add, path: /apiServer/extraArgs/v, value: 2}]", arguments("kube-api-burst", "500", "kube-api-qps", "500", "leader-elect", "false", "profiling", "false"), arguments("authentication-config", nodeimage.AuthenticationPath, "profiling", "false", "v", "2")},
-		"by name, no version": {"", "[{op: replace, path: /controllerManager/extraArgs/kube-api-qps, value: '1'}]", arguments("kube-api-burst", "500", "kube-api-qps", "1", "leader-elect", "false", "profiling", "false"), byName},
+		"by name":             {"v1beta3", "[{op: add, path: /apiServer/extraArgs/v, value: 2}]", arguments(append([]string{"kube-api-burst", "500", "kube-api-qps", "500"}, managerArgs[4:]...)...), arguments("authentication-config", nodeimage.AuthenticationPath, "profiling", "false", "v", "2")},
+		"by name, no version": {"", "[{op: replace, path: /controllerManager/extraArgs/kube-api-qps, value: '1'}]", arguments(append([]string{"kube-api-burst", "500", "kube-api-qps", "1"}, managerArgs[4:]...)...), byName},
 		"whole, as an object": {"", "[{op: replace, path: /controllerManager/extraArgs, value: {v: '2'}}]", arguments("v", "2"), apiServer},
 		"of nothing":          {"v1beta4", "[{op: add, path: /certificatesDir, value: /pki}]", arguments(managerArgs...), apiServer},
 	} {

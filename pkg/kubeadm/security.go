@@ -119,6 +119,9 @@ func settleSecurity(documents []object, kubernetes string) {
 		return text(d, "kind") == "KubeletConfiguration" && d["serverTLSBootstrap"] != true
 	})
 	for _, d := range documents {
+		if scheduler, ok := d["scheduler"].(object); ok && text(d, "kind") == "ClusterConfiguration" {
+			keepServingVolume(scheduler, schedulerName)
+		}
 		apiServer, ok := d["apiServer"].(object)
 		if !ok || text(d, "kind") != "ClusterConfiguration" || apiServer[extraArgs] == nil {
 			continue
@@ -192,7 +195,7 @@ const auditLogPath = "audit-log-path"
 // keepAuditVolume gives the API server's pod the directory of petri's audit log,
 // where that is still used. Volumes of the configuration replaced all others.
 func keepAuditVolume(apiServer object) {
-	const field = "extraVolumes"
+	const field = extraVolumes
 	args, _ := apiServer[extraArgs].([]any)
 	if !slices.ContainsFunc(args, func(one any) bool {
 		o, _ := one.(object)

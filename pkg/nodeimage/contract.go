@@ -70,6 +70,9 @@ const (
 	// EncryptionPath holds the key by which Secrets are encrypted in etcd. The
 	// first control plane makes it, and it is one of the Certificates.
 	EncryptionPath = SecurityDir + "/encryption.yaml"
+	// ServingDir holds, below their names, the certificates with which the
+	// controller-manager and the scheduler serve their metrics: tls.crt, tls.key.
+	ServingDir = SecurityDir + "/serving"
 	// AuditLogDir holds the audit logs of a control plane.
 	AuditLogDir = "/var/log/kubernetes/audit"
 	// DiscoveryPath holds a joining node's kubeconfig with the address and CA
