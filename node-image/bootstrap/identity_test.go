@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,7 +100,10 @@ func (s *signer) sign() []byte {
 func TestJoinAwaitsIdentity(t *testing.T) {
 	s := newSigner(t)
 	node, fake, _ := newNode(t, nodeimage.Plan{Name: "other"}, joinConf)
-	fake.kubeadm = func(context.Context, exec.Cmd) error {
+	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
+		if !slices.Contains(phasesOf(cmd), "kubelet-wait-bootstrap") {
+			return nil // the kubelet does not run yet
+		}
 		file, err := os.Readlink(node.path(kubeletClientPath))
 		if err != nil {
 			t.Fatal(err)
@@ -111,10 +115,10 @@ func TestJoinAwaitsIdentity(t *testing.T) {
 		diff(t, "CN=system:node:a-worker,O=system:nodes", pair.Leaf.Subject.String())
 		return nil
 	}
-	if err := node.Join(t.Context(), joinInput(t, discoveryOf(s.server), nil)); err != nil {
+	if err := node.Join(t.Context(), joinInput(t, endpointOf(s.server), nil)); err != nil {
 		t.Fatal(err)
 	}
-	if len(fake.run("kubeadm")) != 1 || s.posted != 2 || s.looked != 2 {
+	if len(fake.run("kubeadm")) != 3 || s.posted != 2 || s.looked != 2 {
 		t.Errorf("kubeadm ran as %q; posted %d times, looked %d times", fake.run("kubeadm"), s.posted, s.looked)
 	}
 }
@@ -132,10 +136,10 @@ func TestJoinWithoutIdentity(t *testing.T) {
 			node, fake, _ := newNode(t, nodeimage.Plan{}, conf)
 			node.signing = 300 * time.Millisecond
 			fake.kubeadm = func(context.Context, exec.Cmd) error { return nil }
-			if err := node.Join(t.Context(), joinInput(t, discoveryOf(s.server), nil)); err != nil {
+			if err := node.Join(t.Context(), joinInput(t, endpointOf(s.server), nil)); err != nil {
 				t.Fatal(err)
 			}
-			if len(fake.run("kubeadm")) != 1 {
+			if len(fake.run("kubeadm")) != 3 {
 				t.Errorf("kubeadm ran as %q", fake.run("kubeadm"))
 			}
 			if _, err := os.Lstat(node.path(kubeletClientPath)); !errors.Is(err, fs.ErrNotExist) {

@@ -48,7 +48,7 @@ func (n *Node) init(ctx context.Context) error {
 	}
 	// the kubelet starts beside the checks, and a new node has nobody else
 	plan.IgnorePreflight = append(slices.Clone(plan.IgnorePreflight), "Port-10250")
-	c := &controlPlane{Node: n, plan: plan, verb: "init", phases: initPhases}
+	c := &controlPlane{phased: phased{Node: n, plan: plan, verb: "init", phases: initPhases}}
 	if c.skip, err = n.skippedPhases("InitConfiguration"); err != nil {
 		return err
 	}
@@ -77,18 +77,23 @@ func (n *Node) init(ctx context.Context) error {
 	return n.secure(ctx, plan)
 }
 
-// controlPlane is a control plane on its way.
-type controlPlane struct {
+// phased is a verb of kubeadm's that is run in groups of phases.
+type phased struct {
 	*Node
 	plan   nodeimage.Plan
-	verb   string   // of kubeadm: "init" or "join"
+	verb   string   // "init" or "join"
 	phases []string // all that kubeadm has for the verb
 	skip   []string // phases that the configuration leaves out
-	held   *heldManifests
+}
+
+// controlPlane is a control plane on its way.
+type controlPlane struct {
+	phased
+	held *heldManifests
 }
 
 // run runs some phases of kubeadm's verb as one command.
-func (c *controlPlane) run(ctx context.Context, env []string, phases ...string) error {
+func (c *phased) run(ctx context.Context, env []string, phases ...string) error {
 	skip := slices.Clone(c.skip)
 	for _, p := range c.phases {
 		if !slices.Contains(phases, p) {
@@ -122,10 +127,13 @@ func (c *controlPlane) prepare(ctx context.Context) error {
 		return err
 	}
 	// With its configuration the kubelet may start. kubelet-finalize points
-	// kubelet.conf to the certificate. There is nothing to stop, start or restart
-	// yet, with two reloads of systemd: without a PATH kubeadm does not look for it.
-	return c.run(ctx, []string{"PATH="}, "kubelet-start", "kubelet-finalize")
+	// kubelet.conf to the certificate.
+	return c.run(ctx, withoutInit, "kubelet-start", "kubelet-finalize")
 }
+
+// withoutInit is an environment in which kubeadm finds no init system. A new node has
+// no kubelet to stop, start or restart yet, with a reload of systemd each time.
+var withoutInit = []string{"PATH="}
 
 // startKubelet checks the machine while the kubelet starts, if the boot has not
 // started it yet. The kubelet then gets the manifests of etcd and the API

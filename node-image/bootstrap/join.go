@@ -14,12 +14,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/node-image/gate"
+	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// joinPhases are all phases of "kubeadm join", in its own order. On a control
-// plane they are run in groups: in one go the API server would be started
-// before its etcd, and end and back off until that is there.
+// joinPhases are all phases of "kubeadm join", in its own order. They are run in
+// groups. In one go the kubelet of a worker would start before it has a certificate,
+// and the API server of a control plane before its etcd, and back off until that is
+// there.
 var joinPhases = []string{
 	"preflight", "control-plane-prepare", "check-etcd", "kubelet-start", "etcd-join", "kubelet-wait-bootstrap",
 	"control-plane-join", "wait-control-plane",
@@ -63,12 +65,29 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 	})
 }
 
+// joinWorker starts the kubelet when it has its configuration and its certificate,
+// which come at the same time.
 func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan, discovery cluster) error {
-	if err := n.awaitIdentity(ctx, plan, discovery); err != nil {
+	w := &phased{Node: n, plan: plan, verb: "join", phases: joinPhases}
+	var err error
+	if w.skip, err = n.skippedPhases("JoinConfiguration"); err != nil {
 		return err
 	}
-	args := []string{"kubeadm", "join", "--config=" + nodeimage.KubeadmConfigPath}
-	if err := n.kubeadm(ctx, append(args, flags(plan)...), nil); err != nil {
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.awaitIdentity(both, plan, discovery) })
+	group.Go(func() error {
+		if err := w.run(both, nil, "preflight"); err != nil {
+			return err
+		}
+		return w.run(both, withoutInit, "kubelet-start")
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := exec.Run(ctx, n.Runner, "systemctl", "start", "kubelet"); err != nil {
+		return err
+	}
+	if err := w.run(ctx, nil, "kubelet-wait-bootstrap"); err != nil {
 		return err
 	}
 	return n.secure(ctx, plan)
@@ -121,7 +140,7 @@ func (n *Node) waitEndpoint(ctx context.Context, c cluster) error {
 // of the API server when etcd is a member, and those of the API's clients when
 // the API is ready.
 func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error {
-	c := &controlPlane{Node: n, plan: plan, verb: "join", phases: joinPhases}
+	c := &controlPlane{phased: phased{Node: n, plan: plan, verb: "join", phases: joinPhases}}
 	var err error
 	if c.skip, err = n.skippedPhases("JoinConfiguration"); err != nil {
 		return err

@@ -40,21 +40,31 @@ func joinInput(t *testing.T, discovery string, certificates nodeimage.Certificat
 
 func TestJoin(t *testing.T) {
 	node, fake, out := newNode(t, nodeimage.Plan{IgnorePreflight: []string{"Swap"}}, "kind: JoinConfiguration\n")
+	var order []string
 	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
 		data, err := os.ReadFile(node.path(nodeimage.DiscoveryPath))
 		diff(t, discovery, string(data))
-		fmt.Fprintln(cmd.Stdout, "[kubelet-start] Starting the kubelet")
+		phases := phasesOf(cmd)
+		order = append(order, fmt.Sprintf("%s, %q, %q", phases[0], cmd.Env, fake.run("systemctl")))
+		if !slices.Contains(cmd.Args, "--ignore-preflight-errors=Swap") || len(phases) != 1 {
+			t.Errorf("kubeadm ran as %q", cmd.Args)
+		}
+		fmt.Fprintf(cmd.Stdout, "[%s] Doing it\n", phases[0])
 		return err
 	}
 	if err := node.Join(t.Context(), joinInput(t, discovery, nil)); err != nil {
 		t.Fatal(err)
 	}
-	diff(t, []nodeimage.NodeEvent{
-		{Kind: nodeimage.PhaseStarted, Phase: "kubeadm/kubelet-start"},
-		{Kind: nodeimage.PhaseDone, Phase: "kubeadm/kubelet-start"},
-		{Kind: nodeimage.Finished},
-	}, events(t, out))
-	diff(t, []string{"kubeadm join --config=/kind/kubeadm.conf --ignore-preflight-errors=Swap"}, fake.run("kubeadm"))
+	diff(t, []string{
+		`preflight, [], ["systemctl start containerd"]`,
+		`kubelet-start, ["PATH="], ["systemctl start containerd"]`, // which would start it, without a certificate
+		`kubelet-wait-bootstrap, [], ["systemctl start containerd" "systemctl start kubelet"]`,
+	}, order)
+	var want []nodeimage.NodeEvent
+	for _, phase := range []string{"preflight", "kubelet-start", "kubelet-wait-bootstrap"} {
+		want = append(want, nodeimage.NodeEvent{Kind: nodeimage.PhaseStarted, Phase: "kubeadm/" + phase}, nodeimage.NodeEvent{Kind: nodeimage.PhaseDone, Phase: "kubeadm/" + phase})
+	}
+	diff(t, append(want, nodeimage.NodeEvent{Kind: nodeimage.Finished}), events(t, out))
 	if _, err := os.Stat(node.path(nodeimage.CertificatesDir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a worker has keys: %v", err)
 	}
@@ -231,7 +241,7 @@ func TestJoinWaitsForTheBalancer(t *testing.T) {
 	if err := node.Join(t.Context(), joinInput(t, endpointOf(server), nil)); err != nil {
 		t.Fatal(err)
 	}
-	diff(t, 1, len(fake.run("kubeadm")))
+	diff(t, 3, len(fake.run("kubeadm")))
 }
 
 // TestJoinWhenTheBalancerFindsNobody leaves it to kubeadm to say so.
@@ -246,7 +256,7 @@ func TestJoinWhenTheBalancerFindsNobody(t *testing.T) {
 		if err := node.Join(t.Context(), joinInput(t, gone, nil)); err != nil {
 			t.Fatal(err)
 		}
-		diff(t, 1, len(fake.run("kubeadm")))
+		diff(t, 3, len(fake.run("kubeadm")))
 		diff(t, patience, time.Since(began))
 	})
 }

@@ -2,8 +2,6 @@ package bootstrap
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -51,13 +49,7 @@ func nodesAPI(t *testing.T, answers ...string) (*httptest.Server, string) {
 		fmt.Fprint(w, answers[min(int(asked.Add(1)), len(answers))-1])
 	}))
 	t.Cleanup(server.Close)
-	return server, discoveryOf(server)
-}
-
-// discoveryOf is what a node that joins is told of a server.
-func discoveryOf(server *httptest.Server) string {
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return fmt.Sprintf("clusters: [{cluster: {server: %q, certificate-authority-data: %s}}]\n", server.URL, base64.StdEncoding.EncodeToString(ca))
+	return server, endpointOf(server)
 }
 
 // TestJoinLaysThePodNetwork: the configuration is written when the node has its
@@ -136,7 +128,7 @@ func TestEtcdTurn(t *testing.T) {
 		os.Link(node.path(servingKeyPath), filepath.Join(dir, "peer.key"))); err != nil {
 		t.Fatal(err)
 	}
-	c := &controlPlane{Node: node}
+	c := &controlPlane{phased: phased{Node: node}}
 	c.waitEtcdTurn(t.Context()) // there is nobody before it
 	diff(t, 0, out.Len())
 	c.plan.EtcdBefore = []string{server.URL, server.URL}

@@ -18,8 +18,11 @@ import (
 // initControlPlane runs the node helper on the first control plane, and hands
 // what it announces to the phases that wait for it.
 func initControlPlane(ctx context.Context, env *Env, _ *progress.Task) error {
-	first := env.nodes[env.Config.ControlPlanes()[0].Name]
-	err := env.helper(ctx, first, "init", func(e nodeimage.NodeEvent) {
+	first, err := env.started.get(ctx)
+	if err != nil {
+		return err
+	}
+	err = env.helper(ctx, first, "init", func(e nodeimage.NodeEvent) {
 		switch e.Kind {
 		case nodeimage.JoinReady:
 			env.discovery.set(e.Data)

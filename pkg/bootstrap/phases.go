@@ -64,6 +64,7 @@ type Env struct {
 	endpoint   string // "https://host:port" of the API on the host
 	kube       API
 
+	started   future[node.Node] // the first control plane
 	discovery future[string]
 	admin     future[[]byte]
 	superuser future[[]byte]
@@ -87,8 +88,10 @@ type Phase struct {
 	ID    string
 	Title string
 	After []string // IDs of the phases that must be done first
-	Skip  func(*Env) string
-	Run   func(context.Context, *Env, *progress.Task) error
+	// When returns when there is also something else that it needs; nil: nothing.
+	When func(context.Context, *Env) error
+	Skip func(*Env) string
+	Run  func(context.Context, *Env, *progress.Task) error
 }
 
 // Phases is making a cluster, in the order in which a person would tell it.
@@ -98,7 +101,7 @@ func Phases() []Phase {
 		{ID: "cni", Title: "Reading the CNI manifest", Skip: ownCNI, Run: readCNI},
 		{ID: "registries", Title: "Looking up registries", Skip: noRegistries, Run: findRegistries},
 		{ID: "provision", Title: "Starting nodes", After: []string{"image", "cni", "registries"}, Run: provision},
-		{ID: "init", Title: "Starting the control plane", After: []string{"provision"}, Run: initControlPlane},
+		{ID: "init", Title: "Starting the control plane", When: controlPlaneStarted, Run: initControlPlane},
 		{ID: "api", Title: "Waiting for the API", After: []string{"provision"}, Run: waitAPI},
 		{ID: "addons", Title: "Installing network and storage", After: []string{"api"}, Run: installAddons},
 		{ID: "join", Title: "Joining nodes", After: []string{"api"}, Skip: oneNode, Run: joinNodes},

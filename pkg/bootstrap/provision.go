@@ -21,7 +21,14 @@ import (
 
 // provision makes the machines, with everything they need to know inside.
 func provision(ctx context.Context, env *Env, _ *progress.Task) error {
-	nodes, err := env.Provider.Create(ctx, env.spec(), env.Reporter)
+	spec := env.spec()
+	first := env.Config.ControlPlanes()[0].Name
+	spec.Started = func(n node.Node) {
+		if n.Name == first {
+			env.started.set(n)
+		}
+	}
+	nodes, err := env.Provider.Create(ctx, spec, env.Reporter)
 	if err != nil {
 		return err
 	}
@@ -29,12 +36,20 @@ func provision(ctx context.Context, env *Env, _ *progress.Task) error {
 	for _, n := range nodes {
 		env.nodes[n.Name] = n
 	}
+	env.started.set(env.nodes[first])
 	endpoint, err := env.Provider.Endpoint(ctx, env.Config.Name)
 	if err != nil {
 		return err
 	}
 	env.endpoint = "https://" + endpoint
 	return env.connectRegistries(ctx)
+}
+
+// controlPlaneStarted returns when the first control plane runs: kubeadm need not
+// wait until the others do.
+func controlPlaneStarted(ctx context.Context, env *Env) error {
+	_, err := env.started.get(ctx)
+	return err
 }
 
 func (e *Env) spec() provider.Spec {

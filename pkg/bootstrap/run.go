@@ -44,7 +44,7 @@ func Run(ctx context.Context, env *Env, phases []Phase) error {
 	)
 	for _, p := range phases {
 		all.Go(func() {
-			if err := p.await(ctx, done); err != nil {
+			if err := p.await(ctx, env, done); err != nil {
 				return
 			}
 			if err := p.run(ctx, env); err != nil {
@@ -84,8 +84,8 @@ func checkOrder(phases []Phase) error {
 	return nil
 }
 
-// await returns when the phases that p needs are done.
-func (p Phase) await(ctx context.Context, done map[string]chan struct{}) error {
+// await returns when what p needs is there.
+func (p Phase) await(ctx context.Context, env *Env, done map[string]chan struct{}) error {
 	for _, id := range p.After {
 		select {
 		case <-done[id]:
@@ -93,7 +93,10 @@ func (p Phase) await(ctx context.Context, done map[string]chan struct{}) error {
 			return context.Cause(ctx)
 		}
 	}
-	return nil
+	if p.When == nil {
+		return nil
+	}
+	return p.When(ctx, env)
 }
 
 func (p Phase) run(ctx context.Context, env *Env) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/petri-cluster/petri/pkg/node"
 	"github.com/petri-cluster/petri/pkg/progress"
 )
 
@@ -101,6 +102,30 @@ func TestRunStartsPhasesAsSoonAsTheyCan(t *testing.T) {
 		}
 		if !regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`).MatchString(env.token) {
 			t.Errorf("token %q has another form than kubeadm's", env.token)
+		}
+	})
+}
+
+// A phase that needs a part of another one begins in the midst of it.
+func TestRunWhen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		env := &Env{Reporter: j}
+		init := j.phase("init", 1, nil)
+		init.When = controlPlaneStarted
+		time.AfterFunc(2*time.Second, func() { env.started.set(node.Node{Name: "a"}) })
+		if err := Run(t.Context(), env, []Phase{j.phase("provision", 5, nil), init}); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff([]string{"begin provision", "begin init", "end init", "end provision"}, j.lines); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+		j.lines = nil
+		if err := Run(t.Context(), &Env{Reporter: j}, []Phase{j.phase("provision", 2, errOther), init}); err == nil {
+			t.Error("it needs nothing")
+		}
+		if slices.Contains(j.lines, "begin init") {
+			t.Errorf("began without what it needs: %q", j.lines)
 		}
 	})
 }

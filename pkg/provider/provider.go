@@ -97,6 +97,10 @@ type Spec struct {
 	// taken by another program before it could be published. On a network that
 	// lets nobody choose addresses nodes start first and wait for their files.
 	Files func(Placement) ([]File, error)
+	// Started is told of the node that is started before the others, when it is
+	// certain that it stays, so that work on it may begin while Create goes on. It is
+	// told of none where Create may have to make that node anew; nil: nobody is told.
+	Started func(node.Node)
 	// Labels are put on every object, beside the contract's.
 	Labels map[string]string
 }

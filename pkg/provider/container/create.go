@@ -151,6 +151,9 @@ func (c *creation) startAll(ctx context.Context) ([]node.Node, error) {
 		if nodes[first], err = c.node(ctx, first); err != nil {
 			return nil, err
 		}
+		if c.placement.spec.Started != nil && c.stays(first) {
+			c.placement.spec.Started(nodes[first])
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -185,6 +188,18 @@ func (c *creation) first() int {
 		return 0
 	}
 	return len(c.placement.spec.Nodes)
+}
+
+// stays reports whether a node that was started is not made anew, whatever happens
+// to the others: their ports may be taken, and on a network of somebody's so may
+// their addresses.
+func (c *creation) stays(started int) bool {
+	for i, ports := range c.placement.ports {
+		if i != started && len(ports) > 0 {
+			return false
+		}
+	}
+	return c.placement.spec.Network == "" && !c.placement.network.given
 }
 
 // joinCauses joins the errors of work that was cancelled on the first, without

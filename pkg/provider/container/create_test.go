@@ -139,6 +139,35 @@ func TestFirstNode(t *testing.T) {
 	}
 }
 
+// TestStarted: work on the first control plane may begin while the others are made,
+// but not where they may turn out to need another placement.
+func TestStarted(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*provider.Spec)
+		want   string
+	}{
+		"alone with its port":      {func(*provider.Spec) {}, "a-control-plane, 1 of 3 made"},
+		"another port":             {func(s *provider.Spec) { s.Nodes[2].Ports = []node.Port{{ContainerPort: 80}} }, ""},
+		"a network that was there": {func(s *provider.Spec) { s.Network = "shared" }, ""},
+		"nodes that are all alike": {func(s *provider.Spec) { s.Nodes = s.Nodes[1:] }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newFakeEngine()
+			p := fakeProvider(t, e)
+			p.learnMode("", modePrivileged)
+			spec, told := specOf(2), ""
+			test.change(&spec)
+			spec.Started = func(n node.Node) { told += fmt.Sprintf("%s, %d of 3 made", n.Name, e.count("ContainerCreate")) }
+			if _, err := p.Create(t.Context(), spec, progress.Discard); err != nil {
+				t.Fatal(err)
+			}
+			if told != test.want {
+				t.Errorf("told of %q, want %q", told, test.want)
+			}
+		})
+	}
+}
+
 func TestPrivileges(t *testing.T) {
 	e := newFakeEngine()
 	refusePrivileged(e)
