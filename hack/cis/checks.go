@@ -38,9 +38,9 @@ var files = []Check{
 	{ID: "1.1.16", Title: "credentials of the scheduler: root's", Look: Owner(root, "/etc/kubernetes/scheduler.conf"), Default: Pass, Hardened: Pass},
 	{ID: "1.1.17", Title: "credentials of the controller-manager: mode 600", Look: Mode(0o600, "/etc/kubernetes/controller-manager.conf"), Default: Pass, Hardened: Pass},
 	{ID: "1.1.18", Title: "credentials of the controller-manager: root's", Look: Owner(root, "/etc/kubernetes/controller-manager.conf"), Default: Pass, Hardened: Pass},
-	{ID: "1.1.19", Title: "keys and certificates: root's", Look: Owner(root, pki, pki+"*", pki+"etcd/*", pki+"petri/*"), Default: Pass, Hardened: Pass},
+	{ID: "1.1.19", Title: "keys and certificates: root's", Look: Owner(root, pki, pki+"*", pki+"etcd/*", pki+"petri/*", pki+"serving/*/*"), Default: Pass, Hardened: Pass},
 	{ID: "1.1.20", Title: "certificates: mode 644", Look: Mode(0o644, pki+"*.crt", pki+"etcd/*.crt"), Default: Pass, Hardened: Pass, Why: "600 in profile hardened"},
-	{ID: "1.1.21", Title: "keys: mode 600", Look: Mode(0o600, pki+"*.key", pki+"etcd/*.key", pki+"petri/*"), Default: Pass, Hardened: Pass},
+	{ID: "1.1.21", Title: "keys: mode 600", Look: Mode(0o600, pki+"*.key", pki+"etcd/*.key", pki+"petri/*", pki+"serving/*/*"), Default: Pass, Hardened: Pass},
 }
 
 var apiServer = []Check{

@@ -26,6 +26,7 @@ type fakeNode struct {
 	kubeadm func(context.Context, exec.Cmd) error
 	// onKubeadm is called with the phases that a command runs
 	onKubeadm func(context.Context, exec.Cmd, []string) error
+	systemctl func(command string)
 	journal   string
 	etcdctl   error
 	members   string // that etcdctl lists
@@ -43,6 +44,9 @@ func (f *fakeNode) Run(ctx context.Context, cmd exec.Cmd) error {
 	case "kubeadm":
 		return f.kubeadm(ctx, cmd)
 	case "systemctl":
+		if f.systemctl != nil {
+			f.systemctl(strings.Join(cmd.Args[1:], " "))
+		}
 		return nil
 	case "crictl":
 		if cmd.Stdout != nil {

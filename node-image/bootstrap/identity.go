@@ -65,15 +65,24 @@ type bootstrapUser struct {
 	node, token string
 }
 
-// bootstrapUser reads kubeadm's configuration. One that has no token has
-// credentials of another kind, and leaves them to kubeadm.
+// bootstrapUser reads kubeadm's configuration. One without a token for this has
+// credentials that petri does not make, and one with another host name gives the node
+// another name: both are left to kubeadm.
 func (n *Node) bootstrapUser(plan nodeimage.Plan) (bootstrapUser, error) {
 	var conf struct {
 		Discovery        struct{ TLSBootstrapToken string }
-		NodeRegistration struct{ Name string }
+		NodeRegistration struct {
+			Name             string
+			KubeletExtraArgs []struct{ Name string }
+		}
 	}
 	if err := n.kubeadmDocument("JoinConfiguration", &conf); err != nil {
 		return bootstrapUser{}, err
+	}
+	for _, arg := range conf.NodeRegistration.KubeletExtraArgs {
+		if arg.Name == "hostname-override" {
+			return bootstrapUser{}, nil
+		}
 	}
 	return bootstrapUser{node: cmp.Or(conf.NodeRegistration.Name, plan.Name), token: conf.Discovery.TLSBootstrapToken}, nil
 }
@@ -112,6 +121,10 @@ type (
 	}
 	csrStatus struct {
 		Certificate []byte `json:"certificate,omitempty"`
+		// Conditions say what became of it: "Approved", "Denied", "Failed".
+		Conditions []struct {
+			Type string `json:"type"`
+		} `json:"conditions,omitempty"`
 	}
 )
 
@@ -126,6 +139,11 @@ func (r *signingRequest) advance(ctx context.Context) bool {
 	var answer csr
 	r.do(ctx, http.MethodGet, signingRequests+"/"+r.name, nil, &answer)
 	r.certificate = answer.Status.Certificate
+	for _, c := range answer.Status.Conditions {
+		if c.Type == "Denied" || c.Type == "Failed" {
+			return true
+		}
+	}
 	return r.certificate != nil
 }
 

@@ -13,7 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +37,8 @@ type signer struct {
 	server         *httptest.Server
 	posted, looked int
 	request        *x509.CertificateRequest
-	never          bool // does not sign
+	never          bool   // does not sign
+	verdict        string // says so
 }
 
 func newSigner(t *testing.T) *signer {
@@ -81,6 +82,11 @@ func (s *signer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if s.looked++; s.looked == 2 && !s.never {
 			answer.Status.Certificate = s.sign()
 		}
+		if s.verdict != "" {
+			answer.Status.Conditions = append(answer.Status.Conditions, struct {
+				Type string `json:"type"`
+			}{s.verdict})
+		}
 		_ = json.NewEncoder(w).Encode(answer)
 	default:
 		s.t.Errorf("asked for %s %s", r.Method, r.URL.Path)
@@ -99,10 +105,11 @@ func (s *signer) sign() []byte {
 // TestJoinAwaitsIdentity: the kubelet finds its certificate when it starts.
 func TestJoinAwaitsIdentity(t *testing.T) {
 	s := newSigner(t)
-	node, fake, _ := newNode(t, nodeimage.Plan{Name: "other"}, joinConf)
-	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
-		if !slices.Contains(phasesOf(cmd), "kubelet-wait-bootstrap") {
-			return nil // the kubelet does not run yet
+	node, fake, _ := newNode(t, nodeimage.Plan{Name: "other", KubeletApart: true}, joinConf)
+	fake.kubeadm = func(context.Context, exec.Cmd) error { return nil }
+	fake.systemctl = func(command string) {
+		if command != "restart kubelet" {
+			return
 		}
 		file, err := os.Readlink(node.path(kubeletClientPath))
 		if err != nil {
@@ -113,7 +120,6 @@ func TestJoinAwaitsIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 		diff(t, "CN=system:node:a-worker,O=system:nodes", pair.Leaf.Subject.String())
-		return nil
 	}
 	if err := node.Join(t.Context(), joinInput(t, endpointOf(s.server), nil)); err != nil {
 		t.Fatal(err)
@@ -123,31 +129,54 @@ func TestJoinAwaitsIdentity(t *testing.T) {
 	}
 }
 
-// TestJoinWithoutIdentity: where nobody signs in time, or there is no token,
-// kubeadm and the kubelet see to it.
+// TestJoinWithoutIdentity: where nobody signs in time or at all, or the node is not
+// known by petri's name or token, kubeadm and the kubelet see to it.
 func TestJoinWithoutIdentity(t *testing.T) {
-	for name, conf := range map[string]string{
-		"nobody signs": joinConf,
-		"no token":     "kind: JoinConfiguration\ndiscovery: {file: {kubeConfigPath: /mine}}\n",
+	for name, test := range map[string]struct {
+		conf, verdict string
+		posted        bool
+	}{
+		"nobody signs":      {joinConf, "", true},
+		"somebody denies":   {joinConf, "Denied", true},
+		"no token":          {"kind: JoinConfiguration\ndiscovery: {file: {kubeConfigPath: /mine}}\n", "", false},
+		"another host name": {strings.Replace(joinConf, "{name: a-worker}", "{name: a-worker, kubeletExtraArgs: [{name: v, value: '2'}, {name: hostname-override, value: b}]}", 1), "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSigner(t)
-			s.never = true
-			node, fake, _ := newNode(t, nodeimage.Plan{}, conf)
-			node.signing = 300 * time.Millisecond
+			s.never, s.verdict = true, test.verdict
+			node, fake, _ := newNode(t, nodeimage.Plan{}, test.conf)
+			if test.verdict == "" {
+				node.signing = 300 * time.Millisecond // else it is not waited for
+			}
 			fake.kubeadm = func(context.Context, exec.Cmd) error { return nil }
 			if err := node.Join(t.Context(), joinInput(t, endpointOf(s.server), nil)); err != nil {
 				t.Fatal(err)
 			}
-			if len(fake.run("kubeadm")) != 3 {
+			if len(fake.run("kubeadm")) != 1 {
 				t.Errorf("kubeadm ran as %q", fake.run("kubeadm"))
 			}
 			if _, err := os.Lstat(node.path(kubeletClientPath)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("a certificate that nobody signed: %v", err)
 			}
-			if asked := s.posted > 0; asked != (name == "nobody signs") {
+			if (s.posted > 0) != test.posted {
 				t.Errorf("posted %d times", s.posted)
 			}
 		})
+	}
+}
+
+// TestJoinFailsBesideIdentity: a check of kubeadm's that fails is not waited with.
+func TestJoinFailsBesideIdentity(t *testing.T) {
+	s := newSigner(t)
+	s.never = true
+	node, fake, _ := newNode(t, nodeimage.Plan{KubeletApart: true}, joinConf)
+	broken := errors.New("preflight failed")
+	fake.kubeadm = func(context.Context, exec.Cmd) error { return broken }
+	began := time.Now()
+	if err := node.Join(t.Context(), joinInput(t, endpointOf(s.server), nil)); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > signingPatience/2 {
+		t.Errorf("it took %s", took)
 	}
 }

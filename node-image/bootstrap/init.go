@@ -100,10 +100,11 @@ func (c *phased) run(ctx context.Context, env []string, phases ...string) error 
 			skip = append(skip, p)
 		}
 	}
-	args := append([]string{
-		"kubeadm", c.verb, "--config=" + nodeimage.KubeadmConfigPath, "--skip-phases=" + strings.Join(skip, ","),
-	}, flags(c.plan)...)
-	return c.kubeadm(ctx, args, env)
+	args := []string{"kubeadm", c.verb, "--config=" + nodeimage.KubeadmConfigPath}
+	if len(skip) > 0 {
+		args = append(args, "--skip-phases="+strings.Join(skip, ","))
+	}
+	return c.kubeadm(ctx, append(args, flags(c.plan)...), env)
 }
 
 // prepare does what needs no running container runtime: keys, credentials, the

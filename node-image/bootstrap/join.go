@@ -66,12 +66,22 @@ func (n *Node) join(ctx context.Context, input io.Reader) error {
 }
 
 // joinWorker starts the kubelet when it has its configuration and its certificate,
-// which come at the same time.
+// which come at the same time. A kubeadm that waits for the kubelet in the phase that
+// makes its configuration runs as a whole, when the certificate is there.
 func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan, discovery cluster) error {
 	w := &phased{Node: n, plan: plan, verb: "join", phases: joinPhases}
 	var err error
 	if w.skip, err = n.skippedPhases("JoinConfiguration"); err != nil {
 		return err
+	}
+	if !plan.KubeletApart {
+		if err := n.awaitIdentity(ctx, plan, discovery); err != nil {
+			return err
+		}
+		if err := w.run(ctx, nil, joinPhases...); err != nil {
+			return err
+		}
+		return n.secure(ctx, plan)
 	}
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.awaitIdentity(both, plan, discovery) })
@@ -84,7 +94,8 @@ func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan, discovery cl
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := exec.Run(ctx, n.Runner, "systemctl", "start", "kubelet"); err != nil {
+	// again, if the boot has started it in the midst of kubeadm's writing
+	if err := exec.Run(ctx, n.Runner, "systemctl", "restart", "kubelet"); err != nil {
 		return err
 	}
 	if err := w.run(ctx, nil, "kubelet-wait-bootstrap"); err != nil {

@@ -39,7 +39,7 @@ func joinInput(t *testing.T, discovery string, certificates nodeimage.Certificat
 }
 
 func TestJoin(t *testing.T) {
-	node, fake, out := newNode(t, nodeimage.Plan{IgnorePreflight: []string{"Swap"}}, "kind: JoinConfiguration\n")
+	node, fake, out := newNode(t, nodeimage.Plan{IgnorePreflight: []string{"Swap"}, KubeletApart: true}, "kind: JoinConfiguration\n")
 	var order []string
 	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
 		data, err := os.ReadFile(node.path(nodeimage.DiscoveryPath))
@@ -58,7 +58,7 @@ func TestJoin(t *testing.T) {
 	diff(t, []string{
 		`preflight, [], ["systemctl start containerd"]`,
 		`kubelet-start, ["PATH="], ["systemctl start containerd"]`, // which would start it, without a certificate
-		`kubelet-wait-bootstrap, [], ["systemctl start containerd" "systemctl start kubelet"]`,
+		`kubelet-wait-bootstrap, [], ["systemctl start containerd" "systemctl restart kubelet"]`,
 	}, order)
 	var want []nodeimage.NodeEvent
 	for _, phase := range []string{"preflight", "kubelet-start", "kubelet-wait-bootstrap"} {
@@ -68,6 +68,21 @@ func TestJoin(t *testing.T) {
 	if _, err := os.Stat(node.path(nodeimage.CertificatesDir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a worker has keys: %v", err)
 	}
+}
+
+// TestJoinAtOnce: a kubeadm that would wait for a kubelet that was not started runs
+// all its phases, and finds the init system.
+func TestJoinAtOnce(t *testing.T) {
+	node, fake, _ := newNode(t, nodeimage.Plan{}, "kind: JoinConfiguration\n")
+	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
+		diff(t, []string(nil), cmd.Env)
+		return nil
+	}
+	if err := node.Join(t.Context(), joinInput(t, discovery, nil)); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, []string{"kubeadm join --config=/kind/kubeadm.conf"}, fake.run("kubeadm"))
+	diff(t, []string{"systemctl start containerd"}, fake.run("systemctl"))
 }
 
 func TestJoinFailures(t *testing.T) {
@@ -241,7 +256,7 @@ func TestJoinWaitsForTheBalancer(t *testing.T) {
 	if err := node.Join(t.Context(), joinInput(t, endpointOf(server), nil)); err != nil {
 		t.Fatal(err)
 	}
-	diff(t, 3, len(fake.run("kubeadm")))
+	diff(t, 1, len(fake.run("kubeadm")))
 }
 
 // TestJoinWhenTheBalancerFindsNobody leaves it to kubeadm to say so.
@@ -256,7 +271,7 @@ func TestJoinWhenTheBalancerFindsNobody(t *testing.T) {
 		if err := node.Join(t.Context(), joinInput(t, gone, nil)); err != nil {
 			t.Fatal(err)
 		}
-		diff(t, 3, len(fake.run("kubeadm")))
+		diff(t, 1, len(fake.run("kubeadm")))
 		diff(t, patience, time.Since(began))
 	})
 }

@@ -49,7 +49,11 @@ func (n *Node) keepClientCertificate(certificate, key []byte, now time.Time) err
 	if err := os.WriteFile(n.path(name), slices.Concat(certificate, key), 0o600); err != nil {
 		return err
 	}
-	return os.Symlink(name, n.path(kubeletClientPath))
+	made := n.path(kubeletClientPath) + ".new"
+	if err := os.Symlink(name, made); err != nil {
+		return err
+	}
+	return os.Rename(made, n.path(kubeletClientPath))
 }
 
 // The files of the kubelet's own serving certificate, and how long it holds:

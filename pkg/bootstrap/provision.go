@@ -23,9 +23,11 @@ import (
 func provision(ctx context.Context, env *Env, _ *progress.Task) error {
 	spec := env.spec()
 	first := env.Config.ControlPlanes()[0].Name
-	spec.Started = func(n node.Node) {
-		if n.Name == first {
-			env.started.set(n)
+	if noRegistries(env) != "" { // from which kubeadm may pull
+		spec.Started = func(n node.Node) {
+			if n.Name == first {
+				env.started.set(n)
+			}
 		}
 	}
 	nodes, err := env.Provider.Create(ctx, spec, env.Reporter)
@@ -36,13 +38,16 @@ func provision(ctx context.Context, env *Env, _ *progress.Task) error {
 	for _, n := range nodes {
 		env.nodes[n.Name] = n
 	}
-	env.started.set(env.nodes[first])
 	endpoint, err := env.Provider.Endpoint(ctx, env.Config.Name)
 	if err != nil {
 		return err
 	}
 	env.endpoint = "https://" + endpoint
-	return env.connectRegistries(ctx)
+	if err := env.connectRegistries(ctx); err != nil {
+		return err
+	}
+	env.started.set(env.nodes[first])
+	return nil
 }
 
 // controlPlaneStarted returns when the first control plane runs: kubeadm need not
@@ -143,9 +148,10 @@ func (e *Env) files(at provider.Placement) ([]provider.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(security, serving)
-	for _, path := range slices.Sorted(maps.Keys(security)) {
-		files = append(files, provider.File{Path: path, Data: security[path], Mode: 0o600})
+	for _, some := range []map[string][]byte{security, serving} {
+		for _, path := range slices.Sorted(maps.Keys(some)) {
+			files = append(files, provider.File{Path: path, Data: some[path], Mode: 0o600})
+		}
 	}
 	files = append(files, provider.File{Path: nodeimage.ConfigPath, Data: own, Mode: 0o600})
 	return append(files, e.patchFiles(e.versions[n.Image])...), nil
@@ -187,6 +193,7 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 		ContainerdPatches:     e.Config.ContainerdPatches,
 		ContainerdJSONPatches: e.Config.ContainerdJSONPatches,
 	}
+	plan.KubeletApart = kubeadm.StartsKubeletApart(e.versions[n.Image], kubeadmConfig)
 	plan.Hardened = e.Config.Security.Hardened()
 	// what the configuration lays over it may say otherwise
 	plan.ServingCertificates = plan.Hardened && bytes.Contains(kubeadmConfig, []byte("\nserverTLSBootstrap: true\n"))

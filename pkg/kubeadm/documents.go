@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net"
@@ -52,7 +53,7 @@ func clusterConfiguration(in Input) object {
 			"dnsDomain": c.Networking.DNSDomain,
 		},
 		"apiServer":         apiServer,
-		"controllerManager": object{"extraEnvs": quickStart(), extraArgs: manager},
+		"controllerManager": object{"extraEnvs": quickStart(), extraArgs: manager, extraVolumes: []any{servingVolume(managerName)}},
 		"scheduler":         object{"extraEnvs": quickStart(), extraArgs: scheduler, extraVolumes: []any{servingVolume(schedulerName)}},
 		"etcd":              object{"local": localEtcd(in)},
 	}
@@ -97,7 +98,7 @@ func localEtcd(in Input) object {
 		// the members that join are announced at once
 		args = append(args, argument("max-learners", strconv.Itoa(members-1)))
 	}
-	if runsEtcd36(in.KubernetesVersion) {
+	if TakesLearners(in.KubernetesVersion) {
 		args = append(args, separateHTTP(in))
 	}
 	if c.Ephemeral {
@@ -124,12 +125,17 @@ func separateHTTP(in Input) any {
 
 // TakesLearners reports whether the etcd that kubeadm of a Kubernetes version
 // starts can be told to take several learners: since etcd 3.6.
-func TakesLearners(kubernetes string) bool { return runsEtcd36(kubernetes) }
+func TakesLearners(kubernetes string) bool { return atLeast(kubernetes, etcd36) }
 
-func runsEtcd36(kubernetes string) bool {
-	v, err := version.ParseSemantic(kubernetes)
-	return err == nil && v.AtLeast(etcd36)
+// StartsKubeletApart reports whether kubeadm join of a Kubernetes version, with these
+// documents, waits for the kubelet in a phase of its own: since 1.33, unless the gate
+// is turned off with which that came.
+func StartsKubeletApart(kubernetes string, documents []byte) bool {
+	return atLeast(kubernetes, kubeletApart) && !bytes.Contains(documents, []byte("ControlPlaneKubeletLocalMode: false"))
 }
+
+// kubeletApart is the first Kubernetes with the gate ControlPlaneKubeletLocalMode on.
+var kubeletApart = version.MustParseSemantic("v1.33.0-0")
 
 // etcd36 is the first Kubernetes whose kubeadm asks for etcd 3.6.
 var etcd36 = version.MustParseSemantic("v1.34.0-0")

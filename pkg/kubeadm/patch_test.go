@@ -50,7 +50,7 @@ func arguments(pairs ...string) []any {
 }
 
 // petri's own arguments of a lone controller-manager.
-const managerServing = "/etc/kubernetes/pki/petri/serving/kube-controller-manager"
+const managerServing = "/etc/kubernetes/pki/serving/kube-controller-manager"
 
 var managerArgs = []string{
 	"kube-api-qps", "500", "kube-api-burst", "500", "leader-elect", "false", "profiling", "false",

@@ -119,8 +119,8 @@ func settleSecurity(documents []object, kubernetes string) {
 		return text(d, "kind") == "KubeletConfiguration" && d["serverTLSBootstrap"] != true
 	})
 	for _, d := range documents {
-		if scheduler, ok := d["scheduler"].(object); ok && text(d, "kind") == "ClusterConfiguration" {
-			keepServingVolume(scheduler, schedulerName)
+		if text(d, "kind") == "ClusterConfiguration" {
+			keepServingVolumes(d)
 		}
 		apiServer, ok := d["apiServer"].(object)
 		if !ok || text(d, "kind") != "ClusterConfiguration" || apiServer[extraArgs] == nil {
@@ -195,7 +195,6 @@ const auditLogPath = "audit-log-path"
 // keepAuditVolume gives the API server's pod the directory of petri's audit log,
 // where that is still used. Volumes of the configuration replaced all others.
 func keepAuditVolume(apiServer object) {
-	const field = extraVolumes
 	args, _ := apiServer[extraArgs].([]any)
 	if !slices.ContainsFunc(args, func(one any) bool {
 		o, _ := one.(object)
@@ -203,17 +202,21 @@ func keepAuditVolume(apiServer object) {
 	}) {
 		return
 	}
-	volumes, _ := apiServer[field].([]any)
-	if slices.ContainsFunc(volumes, func(one any) bool {
-		o, _ := one.(object)
-		return text(o, "mountPath") == nodeimage.AuditLogDir
-	}) {
-		return
-	}
-	apiServer[field] = append(slices.Clone(volumes), object{
+	keepVolume(apiServer, object{
 		"name": "petri-audit-log", "hostPath": nodeimage.AuditLogDir, "mountPath": nodeimage.AuditLogDir,
 		"pathType": "DirectoryOrCreate",
 	})
+}
+
+// keepVolume gives a component's pod a volume, unless something is mounted there.
+func keepVolume(component, volume object) {
+	volumes, _ := component[extraVolumes].([]any)
+	if !slices.ContainsFunc(volumes, func(one any) bool {
+		o, _ := one.(object)
+		return text(o, "mountPath") == volume["mountPath"]
+	}) {
+		component[extraVolumes] = append(slices.Clone(volumes), volume)
+	}
 }
 
 // SecurityFiles are the files that the API server's arguments name, by their

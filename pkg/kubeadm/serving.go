@@ -32,31 +32,27 @@ func serving(component string) []any {
 	}
 }
 
-// servingVolume mounts a component's certificate. The controller-manager needs
-// none: kubeadm mounts all certificates for it.
+// servingVolume mounts a component's certificate.
 func servingVolume(component string) object {
 	dir := servingDir(component)
 	return object{"name": "petri-serving", "hostPath": dir, "mountPath": dir, "readOnly": true, "pathType": "Directory"}
 }
 
-// keepServingVolume puts the volume back that a configuration took out with a list of
-// its own, as long as the component is told to look there.
-func keepServingVolume(component object, name string) {
-	args, _ := component[extraArgs].([]any)
-	told := slices.ContainsFunc(args, func(one any) bool { return reflect.DeepEqual(one, serving(name)[0]) })
-	volumes, _ := component[extraVolumes].([]any)
-	mounted := slices.ContainsFunc(volumes, func(one any) bool {
-		o, _ := one.(object)
-		return text(o, "mountPath") == servingDir(name)
-	})
-	if told && !mounted {
-		component[extraVolumes] = append(slices.Clone(volumes), servingVolume(name))
+// keepServingVolumes puts the volumes back that a configuration took out with a list
+// of its own, as long as the component is told to look there.
+func keepServingVolumes(document object) {
+	for field, name := range map[string]string{"controllerManager": managerName, "scheduler": schedulerName} {
+		component, _ := document[field].(object)
+		args, _ := component[extraArgs].([]any)
+		if slices.ContainsFunc(args, func(one any) bool { return reflect.DeepEqual(one, serving(name)[0]) }) {
+			keepVolume(component, servingVolume(name))
+		}
 	}
 }
 
 // ServingFiles are the certificates that components of a control plane serve with,
 // and their keys, by their paths on the node of that name. They are new ones at each
-// call.
+// call, and the keys are secrets.
 func ServingFiles(node string) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	now := time.Now()

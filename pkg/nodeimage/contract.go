@@ -72,7 +72,7 @@ const (
 	EncryptionPath = SecurityDir + "/encryption.yaml"
 	// ServingDir holds, below their names, the certificates with which the
 	// controller-manager and the scheduler serve their metrics: tls.crt, tls.key.
-	ServingDir = SecurityDir + "/serving"
+	ServingDir = CertificatesDir + "/serving"
 	// AuditLogDir holds the audit logs of a control plane.
 	AuditLogDir = "/var/log/kubernetes/audit"
 	// DiscoveryPath holds a joining node's kubeconfig with the address and CA
@@ -270,6 +270,9 @@ type Plan struct {
 	// Hardened is whether the profile of security is: the first control plane
 	// makes the key for Secrets, and certificates are for root's eyes too.
 	Hardened bool `json:"hardened,omitempty"`
+	// KubeletApart: "kubeadm join" waits for the kubelet in a phase of its own
+	// (kubeadm.StartsKubeletApart).
+	KubeletApart bool `json:"kubeletApart,omitempty"`
 	// ServingCertificates: kubelets ask the cluster for serving certificates, and
 	// control planes approve those for what a node really is.
 	ServingCertificates bool `json:"servingCertificates,omitempty"`

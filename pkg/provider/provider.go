@@ -100,6 +100,7 @@ type Spec struct {
 	// Started is told of the node that is started before the others, when it is
 	// certain that it stays, so that work on it may begin while Create goes on. It is
 	// told of none where Create may have to make that node anew; nil: nobody is told.
+	// Create waits for it to return.
 	Started func(node.Node)
 	// Labels are put on every object, beside the contract's.
 	Labels map[string]string
