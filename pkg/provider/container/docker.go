@@ -40,6 +40,9 @@ type dialect struct {
 	dying func(error) bool
 	// paused and notPaused report that a container was so already.
 	paused, notPaused func(error) bool
+	// running reports that a container makes processes faster than the engine finds
+	// them to freeze, as it may on cgroup v1.
+	running func(error) bool
 	// unreachableHint says what to do when nobody answers.
 	unreachableHint func(error) string
 }
@@ -64,6 +67,7 @@ func docker() dialect {
 		dying:               containsAny("did not receive an exit event", "tried to kill container"),
 		paused:              containsAny("is already paused"),
 		notPaused:           containsAny("is not paused"),
+		running:             containsAny("unable to freeze"),
 		unreachableHint: func(err error) string {
 			if errors.Is(err, fs.ErrPermission) || strings.Contains(statusText(err), "permission denied") {
 				return "Your user may not talk to Docker. Join the docker group (sudo usermod -aG docker $USER) and log in again."

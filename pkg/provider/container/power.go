@@ -71,9 +71,16 @@ func (p *Provider) containerOf(ctx context.Context, cluster, name string) (conta
 	return found[i], nil
 }
 
+// pauseAttempts is how often an engine is asked to pause a node that it cannot
+// freeze: each time it has looked for a while.
+const pauseAttempts = 5
+
 // Pause implements provider.Power.
 func (p *Provider) Pause(ctx context.Context, n node.Node) error {
 	err := p.engine.ContainerPause(ctx, n.Name)
+	for again := 1; again < pauseAttempts && err != nil && p.dialect.running(err); again++ {
+		err = p.engine.ContainerPause(ctx, n.Name)
+	}
 	if err == nil || p.dialect.paused(err) {
 		return nil
 	}

@@ -48,6 +48,12 @@ func (e *fakeEngine) ContainerUnpause(ctx context.Context, name string) error {
 	return errors.New("Container " + name + " is not paused")
 }
 
+func (e *fakeEngine) ContainerPause(ctx context.Context, _ string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.call(ctx, "ContainerPause")
+}
+
 func madeOn(t *testing.T, e *fakeEngine) (*Provider, []node.Node) {
 	t.Helper()
 	p := fakeProvider(t, e)
@@ -144,5 +150,38 @@ func TestAdd(t *testing.T) {
 	endpoint, err := p.Endpoint(t.Context(), "a")
 	if err != nil || pl.Endpoint.String() != endpoint {
 		t.Errorf("the endpoint is %s (%v), and the node was told %s", endpoint, err, pl.Endpoint)
+	}
+}
+
+// TestPause: an engine that cannot freeze a node at once is asked again, but not for
+// ever, and not when it says something else.
+func TestPause(t *testing.T) {
+	for name, test := range map[string]struct {
+		says  string
+		until int // the call that succeeds
+		calls int
+		ok    bool
+	}{
+		"at once":       {"", 1, 1, true},
+		"paused":        {"Container a is already paused", 9, 1, true},
+		"a busy node":   {"OCI runtime pause failed: unable to freeze: unknown", 3, 3, true},
+		"never":         {"OCI runtime pause failed: unable to freeze: unknown", 99, pauseAttempts, false},
+		"another error": {"no such container", 3, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newFakeEngine()
+			p, nodes := madeOn(t, e)
+			calls := 0
+			e.fail = func(string, int) error {
+				if calls++; calls < test.until {
+					return errors.New(test.says)
+				}
+				return nil
+			}
+			err := p.Pause(t.Context(), nodes[0])
+			if (err == nil) != test.ok || calls != test.calls {
+				t.Errorf("%v after %d calls, want %d", err, calls, test.calls)
+			}
+		})
 	}
 }
