@@ -119,11 +119,12 @@ func settleSecurity(documents []object, kubernetes string) {
 		return text(d, "kind") == "KubeletConfiguration" && d["serverTLSBootstrap"] != true
 	})
 	for _, d := range documents {
-		if text(d, "kind") == "ClusterConfiguration" {
-			keepServingVolumes(d)
+		if text(d, "kind") != "ClusterConfiguration" {
+			continue
 		}
+		keepServingVolumes(d)
 		apiServer, ok := d["apiServer"].(object)
-		if !ok || text(d, "kind") != "ClusterConfiguration" || apiServer[extraArgs] == nil {
+		if !ok || apiServer[extraArgs] == nil {
 			continue
 		}
 		yieldAuthentication(apiServer, kubernetes)
