@@ -49,13 +49,14 @@ func (p *Provider) Delete(ctx context.Context, cluster string) error {
 func (p *Provider) removeObjects(ctx context.Context, cluster string) error {
 	begun := time.Now()
 	for delay := 100 * time.Millisecond; ; delay *= 2 {
-		if err := p.removeContainers(ctx, cluster); err != nil {
+		networks, err := p.removeNodes(ctx, cluster)
+		if err != nil {
 			return err
 		}
 		// Volumes go with their containers; what is left is of those that were
 		// removed by other hands. Neither kind of object needs the other.
 		volumes := p.removeVolumes(ctx, cluster)
-		err := errors.Join(volumes, p.removeNetworks(ctx, cluster))
+		err = errors.Join(volumes, networks)
 		if !cerrdefs.IsConflict(volumes) || time.Since(begun) > makingLimit {
 			return err
 		}
@@ -65,6 +66,23 @@ func (p *Provider) removeObjects(ctx context.Context, cluster string) error {
 			return err
 		}
 	}
+}
+
+// removeNodes removes a cluster's containers, and its networks beside them: one
+// is left by its last container some time before the engine has removed that
+// one's files. Containers that stay are err, and networks is of no account then.
+func (p *Provider) removeNodes(ctx context.Context, cluster string) (networks, err error) {
+	beside, cancel := context.WithCancel(ctx)
+	defer cancel()
+	gone := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() { networks = p.removeNetworks(beside, cluster, gone) })
+	if err = p.removeContainers(ctx, cluster); err != nil {
+		cancel()
+	}
+	close(gone)
+	all.Wait()
+	return networks, err
 }
 
 func (p *Provider) removeContainers(ctx context.Context, cluster string) error {
@@ -131,8 +149,9 @@ func (p *Provider) dropVolumes(ctx context.Context, volumes []*volume.Volume) er
 }
 
 // removeNetworks removes the networks of a cluster. Registries that are on them
-// stay without them.
-func (p *Provider) removeNetworks(ctx context.Context, cluster string) error {
+// stay without them. Until its containers are gone, a network may have some of
+// them on it.
+func (p *Provider) removeNetworks(ctx context.Context, cluster string, gone <-chan struct{}) error {
 	found, err := p.engine.NetworkList(ctx, network.ListOptions{Filters: clusterFilter(cluster)})
 	if err != nil || len(found) == 0 {
 		return p.engineError(err, "list networks of cluster %s", cluster)
@@ -150,12 +169,35 @@ func (p *Provider) removeNetworks(ctx context.Context, cluster string) error {
 				return err
 			}
 		}
-		err := p.engine.NetworkRemove(ctx, n.ID)
-		if err == nil || cerrdefs.IsNotFound(err) {
-			return nil
-		}
-		return p.networkRemoveError(ctx, n, err)
+		return p.removeNetwork(ctx, n, gone)
 	})
+}
+
+// emptyInterval is how often a network is tried to be removed that containers
+// are leaving. The engine refuses it without work.
+const emptyInterval = 40 * time.Millisecond
+
+// removeNetwork removes a network as soon as nobody is on it. Who still is when
+// the cluster's containers are gone is not the cluster's.
+func (p *Provider) removeNetwork(ctx context.Context, n network.Summary, gone <-chan struct{}) error {
+	tick := time.NewTicker(emptyInterval)
+	defer tick.Stop()
+	for last := false; ; {
+		err := p.engine.NetworkRemove(ctx, n.ID)
+		switch {
+		case err == nil || cerrdefs.IsNotFound(err):
+			return nil
+		case last:
+			return p.networkRemoveError(ctx, n, err)
+		}
+		select {
+		case <-gone:
+			last = true
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // networkRemoveError says who is still on a network that cannot be removed.
