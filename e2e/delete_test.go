@@ -74,7 +74,7 @@ current-context: ""
 func freeze(t *testing.T, node string) {
 	t.Helper()
 	id := docker(t, "inspect", "-f", "{{.Id}}", node)
-	groups, err := filepath.Glob("/sys/fs/cgroup/freezer/docker/" + id + "/kubelet.slice/*/*/*/cri-containerd-*.scope/freezer.state")
+	groups, err := filepath.Glob("/sys/fs/cgroup/freezer/docker/" + id + "/kubelet/kubepods/*/pod*/*/freezer.state")
 	if err != nil {
 		t.Fatal(err)
 	}

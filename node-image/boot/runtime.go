@@ -101,6 +101,17 @@ func copyFile(from, to string, mode fs.FileMode) error {
 	return errors.Join(err, out.Close())
 }
 
+// cgroupfs has the runtime make the groups of containers by itself. On cgroup v1
+// systemd removes groups of controllers that a unit of its own does not ask for,
+// also in the moment in which the kubelet makes one below: the pod then waits for
+// ten seconds and more.
+const cgroupfs = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+  SystemdCgroup = false
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.test-handler.options]
+  SystemdCgroup = false
+`
+
 // containerd writes the settings that depend on the machine, as drop-ins that
 // the image's own config.toml imports.
 func containerd(_ context.Context, m *Machine) error {
@@ -111,6 +122,7 @@ func containerd(_ context.Context, m *Machine) error {
 			"version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  restrict_oom_score_adj = true\n"),
 		m.dropIn(m.ResourceCap, "/etc/systemd/system/containerd.service.d/10-oom.conf",
 			"[Service]\nOOMScoreAdjust=-999\n"),
+		m.dropIn(m.CgroupV1, containerdConfD+"/10-cgroup-v1.toml", cgroupfs),
 	)
 	if err != nil {
 		return err
@@ -222,8 +234,10 @@ func (m *Machine) writeHosts(path, content string) error {
 func kubelet(_ context.Context, m *Machine) error {
 	const head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 	return errors.Join(
-		// kubelet 1.35 and later refuses v1 unless told
-		m.dropIn(m.CgroupV1, nodeimage.KubeletDropInDir+"/10-cgroup-v1.conf", head+"failCgroupV1: false\n"),
+		// kubelet 1.35 and later refuses v1 unless told; one that cannot ask the
+		// runtime for its driver, as later ones do, must have the same
+		m.dropIn(m.CgroupV1, nodeimage.KubeletDropInDir+"/10-cgroup-v1.conf",
+			head+"failCgroupV1: false\ncgroupDriver: cgroupfs\n"),
 		// the gate that forgives rlimits, oom scores and global sysctls; the
 		// kubelet would try to lower its own score three times, a tenth of a
 		// second apart

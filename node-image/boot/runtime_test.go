@@ -95,6 +95,21 @@ const (
 	serviceOOM    = "/etc/systemd/system/containerd.service.d/10-oom.conf"
 )
 
+// TestContainerdGroups has the runtime make groups by itself on cgroup v1 alone, as
+// the kubelet then does.
+func TestContainerdGroups(t *testing.T) {
+	m, _ := machine(t, nil)
+	for _, v1 := range []bool{true, false, true} {
+		m.CgroupV1 = v1
+		twice(t, m, containerd)
+		want := ""
+		if v1 {
+			want = cgroupfs
+		}
+		diff(t, want, read(t, m, containerdConfD+"/10-cgroup-v1.toml"))
+	}
+}
+
 func TestContainerdOOMScores(t *testing.T) {
 	m, _ := machine(t, nil)
 	// the machine may be another one after a restart
@@ -206,8 +221,8 @@ func TestKubeletDropIns(t *testing.T) {
 		v1, held       bool
 		wantV1, wantNo string
 	}{
-		{true, false, head + "failCgroupV1: false\n", head + "featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"},
-		{true, true, head + "failCgroupV1: false\n", ""},
+		{true, false, head + "failCgroupV1: false\ncgroupDriver: cgroupfs\n", head + "featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"},
+		{true, true, head + "failCgroupV1: false\ncgroupDriver: cgroupfs\n", ""},
 		{false, false, "", head + "featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"},
 		{false, true, "", ""},
 	} {

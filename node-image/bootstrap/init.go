@@ -139,25 +139,19 @@ var withoutInit = []string{"PATH="}
 // startKubelet checks the machine while the kubelet starts, if the boot has not
 // started it yet. The kubelet then gets the manifests of etcd and the API
 // server: they have the machine's cores to themselves.
-func (c *controlPlane) startKubelet(parent context.Context) error {
-	group, ctx := errgroup.WithContext(parent)
+func (c *controlPlane) startKubelet(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.run(ctx, nil, "preflight") })
 	group.Go(func() error {
 		if err := exec.Run(ctx, c.Runner, "systemctl", "start", "kubelet"); err != nil {
 			return err
 		}
-		return c.waitKubelet(ctx)
-	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	if c.held.has("etcd.yaml") {
-		if err := c.held.release(func(name string) bool { return name == "etcd.yaml" }); err != nil {
+		if err := c.waitKubelet(ctx); err != nil {
 			return err
 		}
-		c.waitPodGroup(parent)
-	}
-	return c.held.release(func(name string) bool { return !needsAPI(name) })
+		return c.held.release(func(name string) bool { return !needsAPI(name) })
+	})
+	return group.Wait()
 }
 
 // needsAPI tells the static pods that are clients of the API.

@@ -12,8 +12,9 @@ import (
 // USR1, USR2, TERM and WINCH. In a mask of signals bit 0 is signal 1.
 const stopSignals = 1<<0 | 1<<1 | 1<<2 | 1<<9 | 1<<11 | 1<<14 | 1<<27
 
-// runtimeScope finds the ID of a container in the name of its control group.
-var runtimeScope = regexp.MustCompile(`cri-containerd-([0-9a-f]{64})`)
+// runtimeGroup finds the ID of a container in the last part of its control group's
+// name: systemd's scopes have more around it than plain groups.
+var runtimeGroup = regexp.MustCompile(`(?m)/(?:cri-containerd-)?([0-9a-f]{64})(?:\.scope)?$`)
 
 // deafContainers are those whose first process has no handler for any signal
 // that says "end", as a shell has none. The kernel throws such a signal away
@@ -34,7 +35,7 @@ func deafContainers(root string) map[string]bool {
 		if err != nil {
 			continue
 		}
-		if id := runtimeScope.FindSubmatch(group); id != nil {
+		if id := runtimeGroup.FindSubmatch(group); id != nil {
 			deaf[string(id[1])] = true
 		}
 	}

@@ -79,7 +79,11 @@ func root(t *testing.T) string {
 		"13": {"13", "0000000000000000", 3},         // of this namespace
 	} {
 		status := fmt.Sprintf("Name:\tx\nNSpid:\t%s\nSigCgt:\t%s\n", process.nspid, process.caught)
-		group := fmt.Sprintf("1:name=systemd:/kubelet.slice/cri-containerd-%s.scope\n", id(process.container))
+		// the engine's container is one too
+		group := fmt.Sprintf("2:pids:/docker/%s/kubelet/kubepods/pod1/%s\n", id(9), id(process.container))
+		if pid == "12" {
+			group = fmt.Sprintf("0::/kubelet.slice/cri-containerd-%s.scope\n", id(process.container))
+		}
 		base := filepath.Join(dir, "proc", pid)
 		err := errors.Join(os.MkdirAll(base, 0o755),
 			os.WriteFile(filepath.Join(base, "status"), []byte(status), 0o644), os.WriteFile(filepath.Join(base, "cgroup"), []byte(group), 0o644))
