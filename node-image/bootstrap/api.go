@@ -78,17 +78,9 @@ const (
 
 // newProbe makes a function that asks this node's API server for its state.
 func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, error) {
-	user, err := n.readKubeconfig(kubeconfig)
+	client, err := n.clientAs(kubeconfig)
 	if err != nil {
 		return nil, err
-	}
-	pair, err := tls.X509KeyPair(user.Certificate, user.Key)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
-	}
-	client, err := clientOf(user.CA, pair)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
 	}
 	namespaces := false
 	return func(ctx context.Context) apiState {
@@ -96,6 +88,31 @@ func (n *Node) newProbe(kubeconfig string) (func(context.Context) apiState, erro
 		namespaces = namespaces || state >= apiHasNamespaces
 		return state
 	}, nil
+}
+
+// clientAs makes a client of this node's API server for the user of a kubeconfig.
+func (n *Node) clientAs(kubeconfig string) (*http.Client, error) {
+	if n.as != nil {
+		return n.as(kubeconfig), nil
+	}
+	user, err := n.readKubeconfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return user.client(kubeconfig)
+}
+
+// client is a client for the user; the credentials are of a file.
+func (c credentials) client(file string) (*http.Client, error) {
+	pair, err := tls.X509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	client, err := clientOf(c.CA, pair)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return client, nil
 }
 
 // clientOf makes a client of servers that a CA vouches for.

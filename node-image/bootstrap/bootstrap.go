@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,9 +37,10 @@ type Node struct {
 	// PodNetwork writes the CNI configuration for the node's ranges of pods.
 	PodNetwork func(ranges []netip.Prefix) error
 
-	// nothing, except in tests: the API server's state, where it listens, and how
-	// long a certificate is waited for
+	// nothing, except in tests: the API server's state, its client for the user of
+	// a kubeconfig, where it listens, and how long a certificate is waited for
 	probe   func(context.Context) apiState
+	as      func(kubeconfig string) *http.Client
 	api     string
 	signing time.Duration
 }

@@ -138,20 +138,21 @@ var withoutInit = []string{"PATH="}
 
 // startKubelet checks the machine while the kubelet starts, if the boot has not
 // started it yet. The kubelet then gets the manifests of etcd and the API
-// server: they have the machine's cores to themselves.
+// server: they have the machine's cores to themselves. The checks find no manifest
+// and no port in use.
 func (c *controlPlane) startKubelet(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.run(ctx, nil, "preflight") })
+	group, checking := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.run(checking, nil, "preflight") })
 	group.Go(func() error {
-		if err := exec.Run(ctx, c.Runner, "systemctl", "start", "kubelet"); err != nil {
+		if err := exec.Run(checking, c.Runner, "systemctl", "start", "kubelet"); err != nil {
 			return err
 		}
-		if err := c.waitKubelet(ctx); err != nil {
-			return err
-		}
-		return c.held.release(func(name string) bool { return !needsAPI(name) })
+		return c.waitKubelet(checking)
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return c.held.release(func(name string) bool { return !needsAPI(name) })
 }
 
 // needsAPI tells the static pods that are clients of the API.
@@ -180,6 +181,7 @@ func (c *controlPlane) serve(ctx context.Context, gates *gateway) error {
 				end = c.Events.phase("node/api-server-hooks")
 				return c.held.releaseAll()
 			case apiHasNamespaces:
+				group.Go(func() error { return c.makeRoles(ctx) })
 				group.Go(func() error { return c.publish(ctx) })
 			case apiTakesPods:
 				gates.tell(gate.Pods)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,7 @@ func kubeconfigOf(user string) string {
 func initNode(t *testing.T, plan nodeimage.Plan, conf string) (*Node, *fakeNode, func() []nodeimage.NodeEvent) {
 	t.Helper()
 	node, fake, out := newNode(t, plan, conf)
+	node.as = func(string) *http.Client { return &http.Client{Transport: new(posts)} }
 	fake.kubeadm = func(ctx context.Context, cmd exec.Cmd) error {
 		phases := phasesOf(cmd)
 		for _, p := range phases {

@@ -3,7 +3,6 @@ package bootstrap
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -132,13 +131,9 @@ func (n *Node) API() (*http.Client, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	pair, err := tls.X509KeyPair(user.Certificate, user.Key)
+	client, err := user.client(nodeimage.AdminConfPath)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", nodeimage.AdminConfPath, err)
-	}
-	client, err := clientOf(user.CA, pair)
-	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", nodeimage.AdminConfPath, err)
+		return nil, "", err
 	}
 	client.Timeout = 0
 	return client, user.Server, nil

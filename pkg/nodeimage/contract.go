@@ -78,6 +78,10 @@ const (
 	// DiscoveryPath holds a joining node's kubeconfig with the address and CA
 	// of the cluster, and no credentials.
 	DiscoveryPath = "/petri/discovery.conf"
+	// RolesPath holds the roles and bindings that the API server of the image's
+	// version of Kubernetes makes by default, as a List in JSON. Only images of
+	// released versions have it.
+	RolesPath = "/petri/roles.json"
 	// AdminConfPath and SuperAdminConfPath are kubeadm's credentials.
 	AdminConfPath      = "/etc/kubernetes/admin.conf"
 	SuperAdminConfPath = "/etc/kubernetes/super-admin.conf"

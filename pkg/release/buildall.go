@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"runtime"
@@ -118,7 +120,8 @@ func (b *Builder) buildModule(ctx context.Context, arch string, s Step) (output,
 		o.Programs = slices.Sorted(maps.Keys(s.Programs))
 		o.Component = nodeimage.Component{Name: s.Name, Version: s.Version, Source: s.Module, Checksum: m.Sum}
 		for _, name := range s.Keep {
-			if err := o.keep(name, filepath.Join(m.Dir, filepath.FromSlash(name))); err != nil {
+			err := o.keep(name, filepath.Join(m.Dir, filepath.FromSlash(name)))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

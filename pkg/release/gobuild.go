@@ -72,7 +72,7 @@ type Step struct {
 	// be in Env.
 	Cgo bool
 	Env []string // "NAME=value", wins over what the Builder sets
-	// Keep are files of the module to keep next to the programs.
+	// Keep are files of the module to keep next to the programs, if it has them.
 	Keep []string
 	// Weight is about how long it takes; long steps start first.
 	Weight int

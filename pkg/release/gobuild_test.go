@@ -281,7 +281,11 @@ func TestBuildAll(t *testing.T) {
 
 func TestModuleFetch(t *testing.T) {
 	b, fake := newFakeBuilder(t)
-	fake.addModule("k8s.io/kubernetes", kubernetesTree(t))
+	tree := kubernetesTree(t)
+	for _, name := range roleFiles {
+		tree[name] = "items:\n- kind: Role\n"
+	}
+	fake.addModule("k8s.io/kubernetes", tree)
 	src := Module{Pin: Pin{Module: "k8s.io/kubernetes", Version: "v1.36.3"}, Builder: b}
 	for range 2 { // the second comes from the cache
 		k, err := src.Fetch(t.Context(), "amd64", nil)
@@ -290,6 +294,9 @@ func TestModuleFetch(t *testing.T) {
 		}
 		if k.Version != "v1.36.3" || k.Prescribed.Etcd != "v3.6.8" || len(k.Programs) != 7 {
 			t.Errorf("got %+v", k)
+		}
+		if roles := strings.Count(string(k.Roles), `{"kind":"Role"}`); roles != len(roleFiles) {
+			t.Errorf("%d roles in %s", roles, k.Roles)
 		}
 		files := map[string]bool{}
 		for name, file := range k.Programs {

@@ -25,12 +25,17 @@ func (m Module) String() string { return "module " + m.Module + " " + m.Version 
 func (m Module) Fetch(ctx context.Context, arch string, r progress.Reporter) (Kubernetes, error) {
 	s := kubernetesStep(m.Module, m.Version)
 	s.Set = versionVariables(m.Version, "", "archive", "{date}")
-	s.Keep = []string{constantsPath}
+	s.Keep = append([]string{constantsPath}, roleFiles...)
 	o, err := m.Builder.build(ctx, arch, s, r)
 	if err != nil {
 		return Kubernetes{}, err
 	}
-	return kubernetesFrom(m.Version, o.file(constantsPath), o.artifacts())
+	k, err := kubernetesFrom(m.Version, o.file(constantsPath), o.artifacts())
+	if err != nil {
+		return Kubernetes{}, err
+	}
+	k.Roles, err = defaultRoles(o.file)
+	return k, err
 }
 
 // daemons share most of their code, and run all the time. The commands kubeadm

@@ -31,6 +31,10 @@ type Source interface {
 type Kubernetes struct {
 	Version    string // semantic version with its "v", as the programs print it
 	Prescribed Prescribed
+	// Roles are what its API server makes of roles and bindings by default, a List
+	// in JSON. Nil where that is not certain: only a release has been tested to
+	// say so of itself.
+	Roles []byte
 	Artifacts
 }
 

@@ -45,6 +45,9 @@ type Inputs struct {
 	Base, BaseArchive string
 	// Programs are paths of the built programs by name ("kubelet").
 	Programs map[string]string
+	// Roles are the default roles of that version of Kubernetes, a List in JSON;
+	// nil when they are not known.
+	Roles []byte
 	// RootFS are files of the image; placeholders in them are filled in.
 	RootFS fs.FS
 	// Licenses are paths of licence texts by component name.
@@ -229,6 +232,9 @@ func (in Inputs) addOwn(t, metadata tree, manifest nodeimage.Manifest) error {
 		return nil
 	}
 	t.addFile(nodeimage.ImageServerProgram, 0o755, in.Programs[imageServer])
+	if in.Roles != nil {
+		t.addBytes(nodeimage.RolesPath, 0o644, in.Roles)
+	}
 	data, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
 		return err

@@ -97,6 +97,7 @@ func (o Options) inputs(base baseArchive, k release.Kubernetes, a release.Artifa
 		Base:             base.name, BaseArchive: base.path,
 		Programs: a.Programs, Licenses: a.Licenses,
 		Components: append(base.components, a.Components...),
+		Roles:      k.Roles,
 		RootFS:     o.RootFS, Scratch: o.Scratch,
 	}
 }
