@@ -42,6 +42,7 @@ func TestOneNode(t *testing.T) {
 	}
 	t.Run("status", func(t *testing.T) { checkStatus(t, c) })
 	t.Run("security", func(t *testing.T) { checkTokens(t, c) })
+	t.Run("roles", func(t *testing.T) { checkDefaultRoles(t, c) })
 	t.Run("disk", func(t *testing.T) { checkDisk(t, c) })
 	t.Run("twice", func(t *testing.T) {
 		r := c.petri(t.Context(), withImage([]string{"create", "cluster", "--name", c.name})...)
@@ -57,6 +58,42 @@ func TestOneNode(t *testing.T) {
 		}
 	})
 	t.Run("logs", func(t *testing.T) { checkLogs(t, c) })
+}
+
+// checkDefaultRoles wants that the API server, which compares the default roles with
+// its own when it starts, had to change none that were made before it came to that.
+func checkDefaultRoles(t *testing.T, c *cluster) {
+	var list struct {
+		Items []struct {
+			Kind     string
+			Metadata struct {
+				Name          string
+				ManagedFields []struct{ Manager string }
+			}
+		}
+	}
+	raw := c.must(t, "get", "clusterroles,clusterrolebindings,roles,rolebindings", "-A", "-l", "kubernetes.io/bootstrapping=rbac-defaults", "-o", "json", "--show-managed-fields")
+	if err := json.Unmarshal([]byte(raw), &list); err != nil {
+		t.Fatal(err)
+	}
+	before := 0
+	for _, o := range list.Items {
+		managers := map[string]bool{}
+		for _, f := range o.Metadata.ManagedFields {
+			managers[f.Manager] = true
+		}
+		if !managers["petri-node"] {
+			continue
+		}
+		before++
+		if managers["kube-apiserver"] {
+			t.Errorf("the API server has changed %s %s, which is the image's", o.Kind, o.Metadata.Name)
+		}
+	}
+	t.Logf("%d of %d default roles and bindings were made before the API server made them", before, len(list.Items))
+	if before < len(list.Items)/2 {
+		t.Errorf("only %d of %d default roles and bindings were made before the API server made them", before, len(list.Items))
+	}
 }
 
 func checkStatus(t *testing.T, c *cluster) {

@@ -141,6 +141,7 @@ func makeEach(ctx context.Context, client *http.Client, server string, roles []r
 				return nil
 			}
 			request.Header.Set("Content-Type", "application/json")
+			request.Header.Set("User-Agent", "petri-node")
 			response, err := client.Do(request)
 			if err != nil {
 				return nil

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
@@ -44,6 +45,8 @@ type fakeEngine struct {
 	// its volume is there. It is there when the volume was to be removed twice.
 	making  *fakeContainer
 	refused int
+	// unlinking is how long the removal of a container's files takes.
+	unlinking time.Duration
 }
 
 type fakeContainer struct {
@@ -52,6 +55,7 @@ type fakeContainer struct {
 	host     *container.HostConfig
 	network  *network.NetworkingConfig
 	running  bool
+	left     bool             // it is on its network no more
 	ports    []container.Port // that a listing shows
 	stopped  int              // seconds that it had to stop
 	files    []byte
@@ -157,7 +161,13 @@ func (e *fakeEngine) NetworkRemove(ctx context.Context, id string) error {
 	if err := e.call(ctx, "NetworkRemove"); err != nil {
 		return err
 	}
-	delete(e.networks, strings.TrimSuffix(id, "-id"))
+	name := strings.TrimSuffix(id, "-id")
+	for _, c := range e.containers {
+		if _, on := c.network.EndpointsConfig[name]; on && !c.left {
+			return errors.New("network " + name + " has active endpoints")
+		}
+	}
+	delete(e.networks, name)
 	return nil
 }
 
@@ -306,6 +316,12 @@ func (e *fakeEngine) ContainerRemove(ctx context.Context, id string, options con
 	}
 	if c.console != nil {
 		c.console.Close()
+	}
+	c.left = true
+	if e.unlinking > 0 {
+		e.mu.Unlock()
+		time.Sleep(e.unlinking)
+		e.mu.Lock()
 	}
 	delete(e.containers, c.name)
 	return nil
