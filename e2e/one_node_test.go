@@ -91,8 +91,9 @@ func checkDefaultRoles(t *testing.T, c *cluster) {
 		}
 	}
 	t.Logf("%d of %d default roles and bindings were made before the API server made them", before, len(list.Items))
-	if before < len(list.Items)/2 {
-		t.Errorf("only %d of %d default roles and bindings were made before the API server made them", before, len(list.Items))
+	// how many is a question of who was faster
+	if before == 0 && image() == "" {
+		t.Error("the API server has made all default roles by itself")
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 // fakeNode is a runner that stands for kubeadm and the journal of a node.
 type fakeNode struct {
+	api     *posts // the API server's, that is asked by an initNode
 	root    string
 	kubeadm func(context.Context, exec.Cmd) error
 	// onKubeadm is called with the phases that a command runs

@@ -152,6 +152,12 @@ func (c *controlPlane) startKubelet(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if c.plan.Foreign && c.held.has("etcd.yaml") {
+		if err := c.held.release(func(name string) bool { return name == "etcd.yaml" }); err != nil {
+			return err
+		}
+		c.waitPodGroup(ctx)
+	}
 	return c.held.release(func(name string) bool { return !needsAPI(name) })
 }
 

@@ -30,7 +30,14 @@ func kubeconfigOf(user string) string {
 func initNode(t *testing.T, plan nodeimage.Plan, conf string) (*Node, *fakeNode, func() []nodeimage.NodeEvent) {
 	t.Helper()
 	node, fake, out := newNode(t, plan, conf)
-	node.as = func(string) *http.Client { return &http.Client{Transport: new(posts)} }
+	fake.put(nodeimage.VersionPath, "v1.36.3\n")
+	fake.api = new(posts)
+	node.as = func(kubeconfig string) *http.Client {
+		if kubeconfig != nodeimage.SuperAdminConfPath { // no role lets anybody else
+			t.Errorf("the API is asked as the user of %s", kubeconfig)
+		}
+		return &http.Client{Transport: fake.api}
+	}
 	fake.kubeadm = func(ctx context.Context, cmd exec.Cmd) error {
 		phases := phasesOf(cmd)
 		for _, p := range phases {
@@ -137,6 +144,10 @@ func TestInit(t *testing.T) {
 			"3s bootstrap-token [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 			"4s wait-control-plane,mark-control-plane [etcd kube-apiserver kube-controller-manager kube-scheduler]",
 		}, order)
+		diff(t, ownRoles, fake.api.names())
+		if at := fake.api.first.Sub(began); at != 3*time.Second {
+			t.Errorf("roles were made after %s, and their namespace is there after 3 s", at)
+		}
 		if _, err := os.Stat(node.path(manifestsDir + ".held")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("manifests are still held: %v", err)
 		}

@@ -126,6 +126,28 @@ func (n *Node) kubeletAddress() (string, error) {
 	return net.JoinHostPort(conf.HealthzBindAddress, strconv.Itoa(conf.HealthzPort)), nil
 }
 
+// podGroups are the groups of pods with requests, on cgroup v1, in the hierarchy
+// in which systemd removes what is empty.
+const podGroups = "/sys/fs/cgroup/devices/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/*.slice"
+
+// groupPatience bounds the wait for the first pod's group.
+const groupPatience = time.Second
+
+// waitPodGroup returns when the kubelet has made the group of the first pod, on a
+// node of another image, where systemd makes groups. On cgroup v1 the kubelet
+// makes a directory below one that systemd removes at the same moment, when
+// another pod comes: the first two must not come together. The kubelet would try again
+// after ten seconds or more.
+func (n *Node) waitPodGroup(ctx context.Context) {
+	if _, err := os.Stat(n.path("/sys/fs/cgroup/devices")); err != nil {
+		return // cgroup v2
+	}
+	_ = until(ctx, groupPatience, bootInterval, func() bool {
+		found, _ := filepath.Glob(n.path(podGroups)) // the pattern is well formed
+		return len(found) > 0
+	})
+}
+
 // warmed are the programs on whose start a cluster waits, in order: the one
 // that is all daemons of Kubernetes, and CoreDNS.
 var warmed = []string{"/usr/bin/kubelet", nodeimage.StoreSnapshots + "/coredns/fs/coredns"}

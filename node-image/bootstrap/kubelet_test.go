@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"crypto/tls"
 	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,5 +102,21 @@ func TestKubeletThatIsNotSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		diff(t, kubeletPatience, time.Since(began))
+	})
+}
+
+// TestWaitPodGroup waits on cgroup v1 alone, and not for ever.
+func TestWaitPodGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, fake, _ := newNode(t, nodeimage.Plan{}, "")
+		began := time.Now()
+		node.waitPodGroup(t.Context())
+		diff(t, time.Duration(0), time.Since(began))
+		fake.put("/sys/fs/cgroup/devices/tasks", "")
+		node.waitPodGroup(t.Context())
+		diff(t, groupPatience, time.Since(began))
+		fake.put(filepath.Join(filepath.Dir(podGroups), "kubelet-kubepods-burstable-pod1.slice", "tasks"), "")
+		node.waitPodGroup(t.Context())
+		diff(t, groupPatience, time.Since(began))
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
@@ -36,9 +37,8 @@ const rolesAtOnce = 8
 // makeRoles makes the default roles and bindings of this version of Kubernetes,
 // which the image has from its source, and those that petri adds. The API server
 // makes what is missing of its own a second after it serves, one after the other, and
-// is not ready before that; until then it has little to do. It compares what it
-// finds with what should be, so that it is the judge in any case: what
-// cannot be made here is left to it.
+// is not ready before that; until then it has little to do. What cannot be made
+// here is left to it.
 func (n *Node) makeRoles(ctx context.Context) error {
 	roles, err := n.roles()
 	if err != nil {
@@ -54,8 +54,9 @@ func (n *Node) makeRoles(ctx context.Context) error {
 	return nil
 }
 
-// roles are those to be made. The defaults are left to an API server that was told of
-// feature gates, or to behave like another version: it has others then.
+// roles are those to be made. The API server takes nothing away that it finds in its
+// defaults, so they are left to one of another version than the image's, and to one
+// that was told of feature gates or to behave like another version: it has others.
 func (n *Node) roles() ([]role, error) {
 	own, err := yaml.YAMLToJSON(nodeRoles)
 	if err != nil {
@@ -65,14 +66,9 @@ func (n *Node) roles() ([]role, error) {
 	if err != nil {
 		return nil, fmt.Errorf("roles of petri: %w", err)
 	}
-	manifest, err := os.ReadFile(filepath.Join(n.path(manifestsDir), "kube-apiserver.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	for _, flag := range []string{"--feature-gates", "--emulat", "--min-compatibility-version"} {
-		if bytes.Contains(manifest, []byte(flag)) {
-			return out, nil
-		}
+	ours, err := n.serverIsOfImage()
+	if err != nil || !ours {
+		return out, err
 	}
 	defaults, err := os.ReadFile(n.path(nodeimage.RolesPath))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,7 +81,27 @@ func (n *Node) roles() ([]role, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nodeimage.RolesPath, err)
 	}
-	return slices.Concat(more, out), nil
+	return slices.Concat(out, more), nil
+}
+
+// serverIsOfImage reports whether the API server is the one that the image has, and
+// behaves as it does by default.
+func (n *Node) serverIsOfImage() (bool, error) {
+	manifest, err := os.ReadFile(filepath.Join(n.path(manifestsDir), "kube-apiserver.yaml"))
+	if err != nil {
+		return false, err
+	}
+	for _, flag := range []string{"--feature-gates", "--emulat", "--min-compatibility-version"} {
+		if bytes.Contains(manifest, []byte(flag)) {
+			return false, nil
+		}
+	}
+	version, err := os.ReadFile(n.path(nodeimage.VersionPath))
+	if err != nil {
+		return false, err
+	}
+	tag := strings.ReplaceAll(strings.TrimSpace(string(version)), "+", "_") // as kubeadm does
+	return bytes.Contains(manifest, []byte("image: registry.k8s.io/kube-apiserver:"+tag+"\n")), nil
 }
 
 // role is a role or a binding.

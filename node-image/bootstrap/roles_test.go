@@ -7,14 +7,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // posts is an API server that takes everything.
 type posts struct {
-	mu   sync.Mutex
-	made []string // path and body of each request
+	mu    sync.Mutex
+	made  []string  // path and body of each request
+	first time.Time // when the first came
 }
 
 func (p *posts) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -24,6 +26,9 @@ func (p *posts) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.made == nil {
+		p.first = time.Now()
+	}
 	p.made = append(p.made, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/apis/rbac.authorization.k8s.io/v1")+" "+string(body))
 	return &http.Response{StatusCode: http.StatusConflict, Body: http.NoBody}, nil
 }
@@ -45,18 +50,22 @@ var ownRoles = []string{"POST /namespaces/kube-system/rolebindings", "POST /name
 func TestMakeRoles(t *testing.T) {
 	const defaults = `{"kind":"List","items":[{"kind":"ClusterRole","metadata":{"name":"a"}},{"kind":"ClusterRoleBinding","metadata":{"name":"b"}},` +
 		`{"kind":"Role","metadata":{"name":"c","namespace":"kube-public"}}]}`
+	const server = "image: registry.k8s.io/kube-apiserver:v1.36.3_1\n"
 	for name, test := range map[string]struct {
 		manifest, roles string
 		want            []string
 	}{
-		"of a release":       {"- --authorization-mode=Node,RBAC", defaults, slices.Concat([]string{"POST /clusterrolebindings", "POST /clusterroles", "POST /namespaces/kube-public/roles"}, ownRoles)},
-		"of no release":      {"", "", ownRoles},
-		"with feature gates": {"- --feature-gates=A=true", defaults, ownRoles},
-		"of another version": {"- --emulated-version=1.35", defaults, ownRoles},
+		"of a release":       {"- --authorization-mode=Node,RBAC\n" + server, defaults, slices.Concat([]string{"POST /clusterrolebindings", "POST /clusterroles", "POST /namespaces/kube-public/roles"}, ownRoles)},
+		"of no release":      {server, "", ownRoles},
+		"with feature gates": {"- --feature-gates=A=true\n" + server, defaults, ownRoles},
+		"as another version": {"- --emulated-version=1.35\n" + server, defaults, ownRoles},
+		"of another version": {"image: registry.k8s.io/kube-apiserver:v1.36.1\n", defaults, ownRoles},
+		"of somebody's":      {"image: example.com/kube-apiserver:v1.36.3_1\n", defaults, ownRoles},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node, fake, _ := newNode(t, nodeimage.Plan{}, "")
 			fake.put(manifestsDir+"/kube-apiserver.yaml", test.manifest)
+			fake.put(nodeimage.VersionPath, "v1.36.3+1\n")
 			if test.roles != "" {
 				fake.put(nodeimage.RolesPath, test.roles)
 			}
@@ -77,7 +86,8 @@ func TestMakeRoles(t *testing.T) {
 func TestRolesThatAreNone(t *testing.T) {
 	for _, roles := range []string{"{", `{"items":[{"kind":"Secret"}]}`, `{"items":[1]}`} {
 		node, fake, _ := newNode(t, nodeimage.Plan{}, "")
-		fake.put(manifestsDir+"/kube-apiserver.yaml", "")
+		fake.put(manifestsDir+"/kube-apiserver.yaml", "image: registry.k8s.io/kube-apiserver:v1.36.3\n")
+		fake.put(nodeimage.VersionPath, "v1.36.3\n")
 		fake.put(nodeimage.RolesPath, roles)
 		if err := node.makeRoles(t.Context()); err == nil || !strings.Contains(err.Error(), nodeimage.RolesPath) {
 			t.Errorf("%s: the error is %v", roles, err)

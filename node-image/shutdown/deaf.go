@@ -12,9 +12,10 @@ import (
 // USR1, USR2, TERM and WINCH. In a mask of signals bit 0 is signal 1.
 const stopSignals = 1<<0 | 1<<1 | 1<<2 | 1<<9 | 1<<11 | 1<<14 | 1<<27
 
-// runtimeGroup finds the ID of a container in the last part of its control group's
-// name: systemd's scopes have more around it than plain groups.
-var runtimeGroup = regexp.MustCompile(`(?m)/(?:cri-containerd-)?([0-9a-f]{64})(?:\.scope)?$`)
+// runtimeGroup finds the ID of a container at the end of its control group's name:
+// of a plain group, of a scope of systemd's, or of the group that crun makes within
+// such a scope on cgroup v2.
+var runtimeGroup = regexp.MustCompile(`(?m)/(?:cri-containerd-)?([0-9a-f]{64})(?:\.scope)?(?:/container)?$`)
 
 // deafContainers are those whose first process has no handler for any signal
 // that says "end", as a shell has none. The kernel throws such a signal away

@@ -64,9 +64,20 @@ func node() *runtime {
 	}
 }
 
+// groupsOf are the control groups of a container's process as the kernel writes
+// them, on each version and by each driver. The node is a container too.
+func groupsOf() map[string]string {
+	return map[string]string{
+		"v1":          "2:pids:/docker/" + id(9) + "/kubelet/kubepods/pod1/%s\n",
+		"v1, systemd": "1:name=systemd:/docker/" + id(9) + "/kubelet.slice/cri-containerd-%s.scope\n",
+		"v2, crun":    "0::/kubelet.slice/cri-containerd-%s.scope/container\n",
+		"v2, runc":    "0::/kubelet.slice/cri-containerd-%s.scope\n",
+	}
+}
+
 // root is a /proc in which the first process of container 6 is deaf, and that
 // of container 4 is not.
-func root(t *testing.T) string {
+func root(t *testing.T, groups string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for pid, process := range map[string]struct {
@@ -79,11 +90,7 @@ func root(t *testing.T) string {
 		"13": {"13", "0000000000000000", 3},         // of this namespace
 	} {
 		status := fmt.Sprintf("Name:\tx\nNSpid:\t%s\nSigCgt:\t%s\n", process.nspid, process.caught)
-		// the engine's container is one too
-		group := fmt.Sprintf("2:pids:/docker/%s/kubelet/kubepods/pod1/%s\n", id(9), id(process.container))
-		if pid == "12" {
-			group = fmt.Sprintf("0::/kubelet.slice/cri-containerd-%s.scope\n", id(process.container))
-		}
+		group := fmt.Sprintf(groups, id(process.container))
 		base := filepath.Join(dir, "proc", pid)
 		err := errors.Join(os.MkdirAll(base, 0o755),
 			os.WriteFile(filepath.Join(base, "status"), []byte(status), 0o644), os.WriteFile(filepath.Join(base, "cgroup"), []byte(group), 0o644))
@@ -95,24 +102,28 @@ func root(t *testing.T) string {
 }
 
 func TestRun(t *testing.T) {
-	r := node()
-	if err := Run(t.Context(), root(t), r); err != nil {
-		t.Fatal(err)
-	}
-	if len(r.stops) != 7 {
-		t.Fatalf("stopped %q", r.stops)
-	}
-	// each wave in any order
-	for _, w := range [][]string{r.stops[:4], r.stops[4:6]} {
-		slices.Sort(w)
-	}
-	want := []string{
-		"4 --timeout=10", "5 --timeout=2", "6 --timeout=0", "7 --timeout=10",
-		"2 --timeout=4", "3 --timeout=1",
-		"1 --timeout=5",
-	}
-	if diff := cmp.Diff(want, r.stops); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for name, groups := range groupsOf() {
+		t.Run(name, func(t *testing.T) {
+			r := node()
+			if err := Run(t.Context(), root(t, groups), r); err != nil {
+				t.Fatal(err)
+			}
+			if len(r.stops) != 7 {
+				t.Fatalf("stopped %q", r.stops)
+			}
+			// each wave in any order
+			for _, w := range [][]string{r.stops[:4], r.stops[4:6]} {
+				slices.Sort(w)
+			}
+			want := []string{
+				"4 --timeout=10", "5 --timeout=2", "6 --timeout=0", "7 --timeout=10",
+				"2 --timeout=4", "3 --timeout=1",
+				"1 --timeout=5",
+			}
+			if diff := cmp.Diff(want, r.stops); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

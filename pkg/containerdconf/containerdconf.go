@@ -102,6 +102,25 @@ func Apply(files, patches, jsonPatches []string) (Result, error) {
 	return Result{TOML: out, Hosts: hosts}, err
 }
 
+// WithoutSystemd has every runtime of a configuration make the groups of its
+// containers by itself, as the kubelet does on cgroup v1.
+func WithoutSystemd(configuration []byte) ([]byte, error) {
+	var document table
+	if err := toml.Unmarshal(configuration, &document); err != nil {
+		return nil, err
+	}
+	for _, plugin := range below(document, "plugins") {
+		plugin, _ := plugin.(table)
+		for _, runtime := range below(below(plugin, "containerd"), "runtimes") {
+			runtime, _ := runtime.(table)
+			if options := below(runtime, "options"); options["SystemdCgroup"] != nil {
+				options["SystemdCgroup"] = false
+			}
+		}
+	}
+	return toml.Marshal(document)
+}
+
 // applyAsWritten applies patches to a configuration of an old version.
 func applyAsWritten(document table, version int64, patches, jsonPatches []string) (Result, error) {
 	for i, text := range patches {

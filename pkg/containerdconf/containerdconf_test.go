@@ -243,3 +243,33 @@ func TestRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestWithoutSystemd finds every runtime, whoever added it.
+func TestWithoutSystemd(t *testing.T) {
+	const configuration = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd]
+default_runtime_name = 'runc'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+options = {SystemdCgroup = true, BinaryName = '/usr/bin/crun'}
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.nvidia.options]
+SystemdCgroup = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm]
+runtime_type = 'io.containerd.wasm.v1'
+`
+	got, err := WithoutSystemd([]byte(configuration))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(got), "SystemdCgroup = false") != 2 || strings.Contains(string(got), "SystemdCgroup = true") {
+		t.Errorf("the configuration is\n%s", got)
+	}
+	for _, kept := range []string{"BinaryName = '/usr/bin/crun'", "default_runtime_name = 'runc'", "runtime_type = 'io.containerd.wasm.v1'"} {
+		if !strings.Contains(string(got), kept) {
+			t.Errorf("it lost %s:\n%s", kept, got)
+		}
+	}
+	if _, err := WithoutSystemd([]byte("[")); err == nil {
+		t.Error("what is no TOML is read")
+	}
+}

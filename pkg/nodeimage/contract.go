@@ -79,8 +79,8 @@ const (
 	// of the cluster, and no credentials.
 	DiscoveryPath = "/petri/discovery.conf"
 	// RolesPath holds the roles and bindings that the API server of the image's
-	// version of Kubernetes makes by default, as a List in JSON. Only images of
-	// released versions have it.
+	// version of Kubernetes makes by default, as a List in JSON. Only images that
+	// were built of a released module have it.
 	RolesPath = "/petri/roles.json"
 	// AdminConfPath and SuperAdminConfPath are kubeadm's credentials.
 	AdminConfPath      = "/etc/kubernetes/admin.conf"

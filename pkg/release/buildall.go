@@ -120,6 +120,11 @@ func (b *Builder) buildModule(ctx context.Context, arch string, s Step) (output,
 		o.Programs = slices.Sorted(maps.Keys(s.Programs))
 		o.Component = nodeimage.Component{Name: s.Name, Version: s.Version, Source: s.Module, Checksum: m.Sum}
 		for _, name := range s.Keep {
+			if err := o.keep(name, filepath.Join(m.Dir, filepath.FromSlash(name))); err != nil {
+				return err
+			}
+		}
+		for _, name := range s.KeepIfThere {
 			err := o.keep(name, filepath.Join(m.Dir, filepath.FromSlash(name)))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err

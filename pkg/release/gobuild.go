@@ -72,8 +72,10 @@ type Step struct {
 	// be in Env.
 	Cgo bool
 	Env []string // "NAME=value", wins over what the Builder sets
-	// Keep are files of the module to keep next to the programs, if it has them.
-	Keep []string
+	// Keep are files of the module to keep next to the programs; KeepIfThere those
+	// that it may lack.
+	Keep        []string
+	KeepIfThere []string `json:",omitempty"`
 	// Weight is about how long it takes; long steps start first.
 	Weight int
 }

@@ -25,7 +25,7 @@ func (m Module) String() string { return "module " + m.Module + " " + m.Version 
 func (m Module) Fetch(ctx context.Context, arch string, r progress.Reporter) (Kubernetes, error) {
 	s := kubernetesStep(m.Module, m.Version)
 	s.Set = versionVariables(m.Version, "", "archive", "{date}")
-	s.Keep = append([]string{constantsPath}, roleFiles...)
+	s.Keep, s.KeepIfThere = []string{constantsPath}, roleFiles
 	o, err := m.Builder.build(ctx, arch, s, r)
 	if err != nil {
 		return Kubernetes{}, err

@@ -68,21 +68,32 @@ func (p *Provider) removeObjects(ctx context.Context, cluster string) error {
 	}
 }
 
-// removeNodes removes a cluster's containers, and its networks beside them: one
-// is left by its last container some time before the engine has removed that
-// one's files. Containers that stay are err, and networks is of no account then.
+// removeNodes removes a cluster's containers and its networks. Where nodes run, a
+// network is left by the last of them some time before the engine has removed that
+// one's files, and goes meanwhile. Containers that stay are err, and networks is of
+// no account then.
 func (p *Provider) removeNodes(ctx context.Context, cluster string) (networks, err error) {
+	present, err := p.containers(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	gone := make(chan struct{})
 	var all sync.WaitGroup
-	all.Go(func() { networks = p.removeNetworks(beside, cluster, gone) })
-	if err = p.removeContainers(ctx, cluster); err != nil {
+	if slices.ContainsFunc(present, func(c container.Summary) bool { return c.State == container.StateRunning }) {
+		all.Go(func() { p.removeLeft(beside, cluster, gone) })
+	}
+	err = p.removeContainers(ctx, cluster)
+	close(gone)
+	if err != nil {
 		cancel()
 	}
-	close(gone)
 	all.Wait()
-	return networks, err
+	if err != nil {
+		return nil, err
+	}
+	return p.removeNetworks(ctx, cluster), nil
 }
 
 func (p *Provider) removeContainers(ctx context.Context, cluster string) error {
@@ -148,10 +159,43 @@ func (p *Provider) dropVolumes(ctx context.Context, volumes []*volume.Volume) er
 	})
 }
 
+// emptyInterval is how often a network is tried to be removed that containers
+// are leaving, at first: the engine refuses it without work. Nodes that take longer
+// than impatience to end may take long.
+const (
+	emptyInterval = 40 * time.Millisecond
+	impatience    = 2 * time.Second
+)
+
+// removeLeft removes the networks of a cluster that everyone leaves while its
+// containers are being removed. What it cannot do is left to removeNetworks.
+func (p *Provider) removeLeft(ctx context.Context, cluster string, gone <-chan struct{}) {
+	found, err := p.engine.NetworkList(ctx, network.ListOptions{Filters: clusterFilter(cluster)})
+	if err != nil {
+		return
+	}
+	_ = each(found, func(n network.Summary) error {
+		tick := time.NewTicker(emptyInterval)
+		defer tick.Stop()
+		for begun := time.Now(); p.engine.NetworkRemove(ctx, n.ID) != nil; {
+			if time.Since(begun) > impatience {
+				tick.Reset(impatience)
+			}
+			select {
+			case <-tick.C:
+			case <-gone:
+				return nil
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
 // removeNetworks removes the networks of a cluster. Registries that are on them
-// stay without them. Until its containers are gone, a network may have some of
-// them on it.
-func (p *Provider) removeNetworks(ctx context.Context, cluster string, gone <-chan struct{}) error {
+// stay without them.
+func (p *Provider) removeNetworks(ctx context.Context, cluster string) error {
 	found, err := p.engine.NetworkList(ctx, network.ListOptions{Filters: clusterFilter(cluster)})
 	if err != nil || len(found) == 0 {
 		return p.engineError(err, "list networks of cluster %s", cluster)
@@ -169,35 +213,12 @@ func (p *Provider) removeNetworks(ctx context.Context, cluster string, gone <-ch
 				return err
 			}
 		}
-		return p.removeNetwork(ctx, n, gone)
-	})
-}
-
-// emptyInterval is how often a network is tried to be removed that containers
-// are leaving. The engine refuses it without work.
-const emptyInterval = 40 * time.Millisecond
-
-// removeNetwork removes a network as soon as nobody is on it. Who still is when
-// the cluster's containers are gone is not the cluster's.
-func (p *Provider) removeNetwork(ctx context.Context, n network.Summary, gone <-chan struct{}) error {
-	tick := time.NewTicker(emptyInterval)
-	defer tick.Stop()
-	for last := false; ; {
 		err := p.engine.NetworkRemove(ctx, n.ID)
-		switch {
-		case err == nil || cerrdefs.IsNotFound(err):
+		if err == nil || cerrdefs.IsNotFound(err) {
 			return nil
-		case last:
-			return p.networkRemoveError(ctx, n, err)
 		}
-		select {
-		case <-gone:
-			last = true
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+		return p.networkRemoveError(ctx, n, err)
+	})
 }
 
 // networkRemoveError says who is still on a network that cannot be removed.
