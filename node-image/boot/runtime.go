@@ -157,7 +157,7 @@ func (m *Machine) patchContainerd() error {
 		return err
 	}
 	result, err := containerdconf.Apply(files, m.containerdPatches(), m.Plan.ContainerdJSONPatches)
-	if err == nil && m.CgroupV1 && !m.foreign() {
+	if err == nil && m.CgroupV1 && !m.Plan.Foreign {
 		result.TOML, err = containerdconf.WithoutSystemd(result.TOML)
 	}
 	if err != nil {
@@ -184,10 +184,6 @@ func (m *Machine) containerdPatches() []string {
 	}
 	return append([]string{m.Plan.RegistryAuth}, m.Plan.ContainerdPatches...)
 }
-
-// foreign reports whether another image's entrypoint has booted the node, and
-// configured its runtime.
-func (m *Machine) foreign() bool { return m.Plan != nil && m.Plan.Foreign }
 
 // patchesContainerd reports whether the cluster's configuration has patches.
 func (m *Machine) patchesContainerd() bool {

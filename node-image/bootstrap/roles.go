@@ -152,20 +152,25 @@ func makeEach(ctx context.Context, client *http.Client, server string, roles []r
 	all.SetLimit(rolesAtOnce)
 	for _, r := range roles {
 		all.Go(func() error {
-			request, err := http.NewRequestWithContext(ctx, http.MethodPost, server+r.path, bytes.NewReader(r.body))
-			if err != nil {
-				return nil
-			}
-			request.Header.Set("Content-Type", "application/json")
-			request.Header.Set("User-Agent", "petri-node")
-			response, err := client.Do(request)
-			if err != nil {
-				return nil
-			}
-			defer response.Body.Close()
-			_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
+			r.make(ctx, client, server)
 			return nil
 		})
 	}
 	_ = all.Wait()
+}
+
+// make makes the object, if that can be.
+func (r role) make(ctx context.Context, client *http.Client, server string) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server+r.path, bytes.NewReader(r.body))
+	if err != nil {
+		return
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "petri-node")
+	response, err := client.Do(request)
+	if err != nil {
+		return
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
 }

@@ -240,15 +240,22 @@ func TestPrivilegesRefused(t *testing.T) {
 }
 
 // TestEveryFailure fails each call of a creation in turn, and each call of
-// the deletion after it: a second Delete always leaves nothing.
+// the deletion after it: a second Delete always leaves nothing. The networks of
+// nodes that run are tried beside these and once more, and may be refused.
 func TestEveryFailure(t *testing.T) {
+	for name, running := range map[string]bool{"running": true, "stopped": false} {
+		t.Run(name, func(t *testing.T) { failEach(t, running) })
+	}
+}
+
+func failEach(t *testing.T, running bool) {
 	broken := errors.New("engine broke")
 	for n := 1; ; n++ {
 		e := newFakeEngine()
-		forgiven := false // networks are tried beside their containers, and once more
+		forgiven := false
 		e.fail = func(call string, nth int) error {
 			if nth == n {
-				forgiven = strings.HasPrefix(call, "Network")
+				forgiven = running && strings.HasPrefix(call, "Network")
 				return broken
 			}
 			return nil
@@ -258,6 +265,9 @@ func TestEveryFailure(t *testing.T) {
 		created := e.count("")
 		if n <= created && !errors.Is(err, broken) {
 			t.Fatalf("call %d of create: %v, want it to fail", n, err)
+		}
+		for _, c := range e.containers {
+			c.running = c.running && running
 		}
 		err = p.Delete(t.Context(), "a")
 		total := e.count("")

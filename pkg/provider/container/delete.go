@@ -49,14 +49,13 @@ func (p *Provider) Delete(ctx context.Context, cluster string) error {
 func (p *Provider) removeObjects(ctx context.Context, cluster string) error {
 	begun := time.Now()
 	for delay := 100 * time.Millisecond; ; delay *= 2 {
-		networks, err := p.removeNodes(ctx, cluster)
-		if err != nil {
+		if err := p.removeNodes(ctx, cluster); err != nil {
 			return err
 		}
 		// Volumes go with their containers; what is left is of those that were
 		// removed by other hands. Neither kind of object needs the other.
 		volumes := p.removeVolumes(ctx, cluster)
-		err = errors.Join(volumes, networks)
+		err := errors.Join(volumes, p.removeNetworks(ctx, cluster))
 		if !cerrdefs.IsConflict(volumes) || time.Since(begun) > makingLimit {
 			return err
 		}
@@ -68,32 +67,23 @@ func (p *Provider) removeObjects(ctx context.Context, cluster string) error {
 	}
 }
 
-// removeNodes removes a cluster's containers and its networks. Where nodes run, a
-// network is left by the last of them some time before the engine has removed that
-// one's files, and goes meanwhile. Containers that stay are err, and networks is of
-// no account then.
-func (p *Provider) removeNodes(ctx context.Context, cluster string) (networks, err error) {
+// removeNodes removes a cluster's containers. Where nodes run, a network is left by
+// the last of them some time before the engine has removed that one's files, and
+// goes meanwhile.
+func (p *Provider) removeNodes(ctx context.Context, cluster string) error {
 	present, err := p.containers(ctx, cluster)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	beside, cancel := context.WithCancel(ctx)
-	defer cancel()
 	gone := make(chan struct{})
 	var all sync.WaitGroup
 	if slices.ContainsFunc(present, func(c container.Summary) bool { return c.State == container.StateRunning }) {
-		all.Go(func() { p.removeLeft(beside, cluster, gone) })
+		all.Go(func() { p.removeLeft(ctx, cluster, gone) })
 	}
 	err = p.removeContainers(ctx, cluster)
 	close(gone)
-	if err != nil {
-		cancel()
-	}
 	all.Wait()
-	if err != nil {
-		return nil, err
-	}
-	return p.removeNetworks(ctx, cluster), nil
+	return err
 }
 
 func (p *Provider) removeContainers(ctx context.Context, cluster string) error {
