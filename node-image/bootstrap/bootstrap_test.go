@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +31,9 @@ type fakeNode struct {
 	systemctl func(command string)
 	journal   string
 	etcdctl   error
-	members   string // that etcdctl lists
+	promotes  []error // what etcdctl says when a member is to vote, in turn
+	members   string  // that etcdctl lists
+	ctr       func(args []string) error
 	kubelet   string // port on which one serves
 
 	mu       sync.Mutex
@@ -58,7 +61,12 @@ func (f *fakeNode) Run(ctx context.Context, cmd exec.Cmd) error {
 		if cmd.Stdout != nil {
 			fmt.Fprintln(cmd.Stdout, f.members)
 		}
+		if slices.Contains(cmd.Args, "promote") && len(f.promotes) > 0 {
+			f.promotes, f.etcdctl = f.promotes[1:], f.promotes[0]
+		}
 		return f.etcdctl
+	case "ctr":
+		return f.ctr(cmd.Args[2:])
 	case "journalctl":
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -170,7 +170,7 @@ func (n *Node) killComponents(ctx context.Context) error {
 
 // hasEtcd reports whether a member of etcd is this node's own.
 func (n *Node) hasEtcd() bool {
-	_, err := os.Stat(n.path(filepath.Join(manifestsDir, "etcd.yaml")))
+	_, err := os.Stat(n.path(filepath.Join(manifestsDir, etcdManifest)))
 	return !errors.Is(err, fs.ErrNotExist)
 }
 

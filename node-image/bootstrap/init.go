@@ -152,14 +152,17 @@ func (c *controlPlane) startKubelet(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if c.plan.Foreign && c.held.has("etcd.yaml") {
-		if err := c.held.release(func(name string) bool { return name == "etcd.yaml" }); err != nil {
+	if c.plan.Foreign && c.held.has(etcdManifest) {
+		if err := c.held.release(isEtcd); err != nil {
 			return err
 		}
 		c.waitPodGroup(ctx)
 	}
 	return c.held.release(func(name string) bool { return !needsAPI(name) })
 }
+
+// isEtcd tells the static pod of etcd.
+func isEtcd(manifest string) bool { return manifest == etcdManifest }
 
 // needsAPI tells the static pods that are clients of the API.
 func needsAPI(manifest string) bool {
@@ -288,6 +291,9 @@ func (n *Node) kubeadmDocument(kind string, into any) error {
 
 // manifestsDir is where the kubelet finds static pods.
 const manifestsDir = "/etc/kubernetes/manifests"
+
+// etcdManifest is the name of etcd's there.
+const etcdManifest = "etcd.yaml"
 
 // heldManifests are manifests of static pods that the kubelet does not see. It
 // is safe for concurrent use.

@@ -149,7 +149,7 @@ func (n *Node) waitEndpoint(ctx context.Context, c cluster) error {
 
 // joinControlPlane makes one more control plane: the kubelet gets the manifest
 // of the API server when etcd is a member, and those of the API's clients when
-// the API is ready.
+// the API answers.
 func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error {
 	c := &controlPlane{phased: phased{Node: n, plan: plan, verb: "join", phases: joinPhases}}
 	var err error
@@ -159,16 +159,16 @@ func (n *Node) joinControlPlane(ctx context.Context, plan nodeimage.Plan) error 
 	if err := c.run(ctx, nil, "preflight", "control-plane-prepare"); err != nil {
 		return err
 	}
+	etcd := c.announcedMember(ctx)
 	if c.held, err = c.holdManifests(); err != nil {
 		return err
 	}
 	gates := n.holdConnections(ctx, plan)
 	defer gates.leave()
-	if err := c.run(ctx, nil, "check-etcd", "kubelet-start"); err != nil {
+	if err := c.startKubeletToo(ctx, etcd); err != nil {
 		return err
 	}
-	c.waitEtcdTurn(ctx)
-	if err := c.run(ctx, nil, "etcd-join"); err != nil {
+	if err := c.joinEtcd(ctx, etcd); err != nil {
 		return err
 	}
 	if err := c.held.release(func(name string) bool { return !needsAPI(name) }); err != nil {
@@ -196,6 +196,8 @@ func (c *controlPlane) serveToo(ctx context.Context, gates *gateway) error {
 		defer c.Events.phase("node/api-server")()
 		return c.follow(ctx, nodeimage.AdminConfPath, func(s apiState) error {
 			switch s {
+			case apiAnswers:
+				return c.held.releaseAll()
 			case apiTakesPods:
 				gates.tell(gate.Pods)
 			case apiReady:

@@ -131,6 +131,9 @@ func joiningNode(t *testing.T, conf string) (*Node, *fakeNode, func() []nodeimag
 				fake.put(manifestsDir+"/"+name+".yaml", name)
 			}
 		}
+		if slices.Contains(phases, "kubelet-start") {
+			fake.put(kubeletConfigPath, "healthzPort: "+fake.kubelet+"\n")
+		}
 		if slices.Contains(phases, "etcd-join") {
 			fake.put(manifestsDir+"/etcd.yaml", "etcd")
 		}

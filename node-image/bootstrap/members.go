@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -78,7 +77,7 @@ func (n *Node) keepCertificates(certificates nodeimage.Certificates) error {
 // (HealthInterval, go.etcd.io/etcd server/etcdserver/server.go). A learner has no
 // vote, so that the cluster works whether they come or not.
 func (c *controlPlane) announceEtcdPeers(ctx context.Context) error {
-	if len(c.plan.EtcdPeers) == 0 {
+	if len(c.plan.EtcdMembers) == 0 {
 		return nil
 	}
 	if !c.hasEtcd() {
@@ -86,40 +85,16 @@ func (c *controlPlane) announceEtcdPeers(ctx context.Context) error {
 	}
 	defer c.Events.phase("node/etcd-members")()
 	endpoint := ownEtcd(c.plan)
-	for _, name := range slices.Sorted(maps.Keys(c.plan.EtcdPeers)) {
-		err := exec.Run(ctx, c.Runner, etcdctl(endpoint, "member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdPeers[name])...)
+	for _, name := range slices.Sorted(maps.Keys(c.plan.EtcdMembers)) {
+		if name == c.plan.Name {
+			continue
+		}
+		err := exec.Run(ctx, c.Runner, etcdctl(endpoint, "member", "add", name, "--learner", "--peer-urls="+c.plan.EtcdMembers[name])...)
 		if err != nil {
 			return fmt.Errorf("announce etcd member %s: %w", name, err)
 		}
 	}
 	return nil
-}
-
-// etcdTurn bounds the waiting for members of etcd that start before a node's own:
-// one that does not come may have failed.
-const etcdTurn = 8 * time.Second
-
-// waitEtcdTurn returns when the members that start before this node's own take
-// part. One that starts asks all others which version they are of; two at once
-// take each other's connections, wait for each other's answer, and go on after
-// seven seconds (ReqTimeout, go.etcd.io/etcd server/config/config.go).
-func (c *controlPlane) waitEtcdTurn(ctx context.Context) {
-	if len(c.plan.EtcdBefore) == 0 {
-		return
-	}
-	client, err := c.peerClient()
-	if err != nil {
-		return // kubeadm knows best what to say of it
-	}
-	defer client.CloseIdleConnections()
-	defer c.Events.phase("node/etcd-turn")()
-	left := c.plan.EtcdBefore
-	_ = until(ctx, etcdTurn, apiInterval, func() bool {
-		for len(left) > 0 && get(ctx, client, left[0]+"/version") != 0 {
-			left = left[1:]
-		}
-		return len(left) == 0
-	})
 }
 
 // peerClient asks members of etcd as one of them.
@@ -164,12 +139,8 @@ func (n *Node) Members(ctx context.Context, to io.Writer) error {
 	}
 	members := []nodeimage.EtcdMember{}
 	if n.hasEtcd() {
-		out, err := exec.Output(ctx, n.Runner, etcdctl(ownEtcd(plan), "member", "list", "--write-out=json")...)
-		if err != nil {
+		if members, err = n.members(ctx, ownEtcd(plan)); err != nil {
 			return err
-		}
-		if members, err = readMembers(out); err != nil {
-			return fmt.Errorf("read the members of etcd: %w", err)
 		}
 	}
 	var all sync.WaitGroup
@@ -178,6 +149,19 @@ func (n *Node) Members(ctx context.Context, to io.Writer) error {
 	}
 	all.Wait()
 	return json.NewEncoder(to).Encode(members)
+}
+
+// members are the members of etcd by the one at an endpoint.
+func (n *Node) members(ctx context.Context, endpoint string) ([]nodeimage.EtcdMember, error) {
+	out, err := exec.Output(ctx, n.Runner, etcdctl(endpoint, "member", "list", "--write-out=json")...)
+	if err != nil {
+		return nil, err
+	}
+	members, err := readMembers(out)
+	if err != nil {
+		return nil, fmt.Errorf("read the members of etcd: %w", err)
+	}
+	return members, nil
 }
 
 // readMembers reads what etcdctl writes.

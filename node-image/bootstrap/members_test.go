@@ -38,8 +38,10 @@ func TestCertificates(t *testing.T) {
 
 func severalPlan() nodeimage.Plan {
 	return nodeimage.Plan{
-		Address: "10.201.0.2", Balanced: "dev-external-load-balancer",
-		EtcdPeers: map[string]string{"dev-control-plane3": "https://10.201.0.4:2380", "dev-control-plane2": "https://10.201.0.3:2380"},
+		Name: "dev-control-plane", Address: "10.201.0.2", Balanced: "dev-external-load-balancer",
+		EtcdMembers: map[string]string{
+			"dev-control-plane": "https://10.201.0.2:2380", "dev-control-plane3": "https://10.201.0.4:2380", "dev-control-plane2": "https://10.201.0.3:2380",
+		},
 	}
 }
 

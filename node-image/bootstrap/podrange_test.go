@@ -8,12 +8,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
@@ -108,34 +105,4 @@ func TestPodNetworkFails(t *testing.T) {
 	if err := node.Join(t.Context(), joinInput(t, discovery, nil)); err != nil || asked != 1 {
 		t.Errorf("got %v after %d attempts", err, asked)
 	}
-}
-
-// TestEtcdTurn waits for the members that start before, and for none that does
-// not come.
-func TestEtcdTurn(t *testing.T) {
-	server, discovery := nodesAPI(t, "")
-	server.Config.Handler = http.NotFoundHandler() // an answer of any kind is one
-	node, _, out := newNode(t, nodeimage.Plan{}, "")
-	var conf kubeconfig
-	if err := yaml.Unmarshal([]byte(discovery), &conf); err != nil {
-		t.Fatal(err)
-	}
-	kubeletPair(t, node)
-	dir := node.path(nodeimage.CertificatesDir + "/etcd")
-	if err := errors.Join(os.MkdirAll(dir, 0o755),
-		os.WriteFile(filepath.Join(dir, "ca.crt"), conf.Clusters[0].Cluster.CA, 0o644),
-		os.Link(node.path(servingCertPath), filepath.Join(dir, "peer.crt")),
-		os.Link(node.path(servingKeyPath), filepath.Join(dir, "peer.key"))); err != nil {
-		t.Fatal(err)
-	}
-	c := &controlPlane{phased: phased{Node: node}}
-	c.waitEtcdTurn(t.Context()) // there is nobody before it
-	diff(t, 0, out.Len())
-	c.plan.EtcdBefore = []string{server.URL, server.URL}
-	c.waitEtcdTurn(t.Context())
-	diff(t, 2, len(events(t, out)))
-	server.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	c.waitEtcdTurn(ctx) // it would wait for seconds
 }

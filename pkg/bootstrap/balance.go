@@ -9,6 +9,7 @@ import (
 
 	"github.com/petri-cluster/petri/pkg/balancer"
 	"github.com/petri-cluster/petri/pkg/config"
+	"github.com/petri-cluster/petri/pkg/kubeadm"
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 	"github.com/petri-cluster/petri/pkg/provider"
 )
@@ -72,27 +73,33 @@ func (e *Env) balancerFiles(at provider.Placement) ([]provider.File, error) {
 	return []provider.File{{Path: nodeimage.BalancerPath, Data: conf}}, nil
 }
 
-// etcdPeers are the members of etcd that join the first one.
-func (e *Env) etcdPeers(at provider.Placement) map[string]string {
-	peers := map[string]string{}
-	for _, n := range e.Config.ControlPlanes()[1:] {
-		peers[n.Name] = "https://" + netip.AddrPortFrom(e.primary(at.Nodes[n.Name]), etcdPeerPort).String()
-	}
-	return peers
+// announcesMembers reports whether the first control plane announces the members
+// of etcd that will join it. Those that come to a cluster later are announced one
+// after the other, by kubeadm.
+func (e *Env) announcesMembers() bool {
+	all := e.Config.ControlPlanes()
+	return e.adding == nil && len(all) > 1 && kubeadm.TakesLearners(e.versions[all[0].Image])
 }
 
-// etcdBefore are the peers that start before a node's own member: those whose
-// names come before its own. Control planes that come to a cluster later are
-// announced one after the other.
-func (e *Env) etcdBefore(n config.Node, at provider.Placement) []string {
-	if e.adding != nil || n.Role != nodeimage.RoleControlPlane || n.Name == e.Config.ControlPlanes()[0].Name {
+// etcdMembers are the peer URLs of all members of etcd.
+func (e *Env) etcdMembers(at provider.Placement) map[string]string {
+	members := map[string]string{}
+	for _, n := range e.Config.ControlPlanes() {
+		members[n.Name] = "https://" + netip.AddrPortFrom(e.primary(at.Nodes[n.Name]), etcdPeerPort).String()
+	}
+	return members
+}
+
+// etcdBefore are the peer URLs of the members that start before a node's own: that
+// of the first control plane, then those whose names come before its own.
+func etcdBefore(name, first string, members map[string]string) []string {
+	if name == first {
 		return nil
 	}
-	var before []string
-	peers := e.etcdPeers(at)
-	for _, name := range slices.Sorted(maps.Keys(peers)) {
-		if name < n.Name {
-			before = append(before, peers[name])
+	before := []string{members[first]}
+	for _, other := range slices.Sorted(maps.Keys(members)) {
+		if other != first && other < name {
+			before = append(before, members[other])
 		}
 	}
 	return before

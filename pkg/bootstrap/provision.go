@@ -222,11 +222,9 @@ func (e *Env) plan(n config.Node, at provider.Placement, kubeadmConfig []byte) n
 	if e.balanced() {
 		plan.Balanced = e.endpointName()
 	}
-	if kubeadm.TakesLearners(e.versions[n.Image]) {
-		if n.Name == first {
-			plan.EtcdPeers = e.etcdPeers(at)
-		}
-		plan.EtcdBefore = e.etcdBefore(n, at)
+	if n.Role == nodeimage.RoleControlPlane && e.announcesMembers() {
+		plan.EtcdMembers = e.etcdMembers(at)
+		plan.EtcdBefore = etcdBefore(n.Name, first, plan.EtcdMembers)
 	}
 	return plan
 }

@@ -60,19 +60,26 @@ func TestSeveralControlPlanes(t *testing.T) {
 	if diff := cmp.Diff([]string{"127.0.0.1", "172.18.0.6"}, env.certSANs(at)); diff != "" {
 		t.Errorf("names of the API (-want +got):\n%s", diff)
 	}
-	peers := map[string]string{"a-control-plane2": "https://172.18.0.3:2380", "a-control-plane3": "https://172.18.0.4:2380"}
-	if diff := cmp.Diff(peers, env.plan(env.Config.Nodes[0], at, nil).EtcdPeers); diff != "" {
-		t.Errorf("members of etcd (-want +got):\n%s", diff)
+	members := map[string]string{
+		"a-control-plane": "https://172.18.0.2:2380", "a-control-plane2": "https://172.18.0.3:2380", "a-control-plane3": "https://172.18.0.4:2380",
 	}
-	before := map[string][]string{"a-control-plane3": {peers["a-control-plane2"]}}
+	before := map[string][]string{
+		"a-control-plane2": {members["a-control-plane"]}, "a-control-plane3": {members["a-control-plane"], members["a-control-plane2"]},
+	}
 	for _, n := range env.Config.Nodes {
-		if diff := cmp.Diff(before[n.Name], env.plan(n, at, nil).EtcdBefore); diff != "" {
+		plan := env.plan(n, at, nil)
+		if plan.Balanced != "a-external-load-balancer" {
+			t.Errorf("plan of %s: %+v", n.Name, plan)
+		}
+		if diff := cmp.Diff(before[n.Name], plan.EtcdBefore); diff != "" {
 			t.Errorf("who starts etcd before %s (-want +got):\n%s", n.Name, diff)
 		}
-	}
-	for _, n := range env.Config.Nodes[1:] {
-		if plan := env.plan(n, at, nil); len(plan.EtcdPeers) > 0 || plan.Balanced != "a-external-load-balancer" {
-			t.Errorf("plan of %s: %+v", n.Name, plan)
+		want := members
+		if n.Role == nodeimage.RoleWorker {
+			want = nil
+		}
+		if diff := cmp.Diff(want, plan.EtcdMembers); diff != "" {
+			t.Errorf("members of etcd that %s knows (-want +got):\n%s", n.Name, diff)
 		}
 	}
 }
@@ -86,7 +93,7 @@ func TestSeveralControlPlanesOfIPv6(t *testing.T) {
 		t.Errorf("names of the API (-want +got):\n%s", diff)
 	}
 	plan := env.plan(env.Config.Nodes[0], at, nil)
-	if plan.Address != "fd5a::2" || plan.EtcdPeers["a-control-plane2"] != "https://[fd5a::3]:2380" {
+	if plan.Address != "fd5a::2" || plan.EtcdMembers["a-control-plane2"] != "https://[fd5a::3]:2380" {
 		t.Errorf("plan %+v", plan)
 	}
 	at.Node.Role = nodeimage.RoleLoadBalancer
@@ -118,7 +125,7 @@ func prefixes(texts ...string) []netip.Prefix {
 // TestOneLearnerAtATime: the etcd of an older Kubernetes takes no more.
 func TestOneLearnerAtATime(t *testing.T) {
 	env, at := several("v1.33.6")
-	if plan := env.plan(env.Config.Nodes[0], at, nil); len(plan.EtcdPeers) > 0 {
+	if plan := env.plan(env.Config.Nodes[0], at, nil); len(plan.EtcdMembers) > 0 {
 		t.Errorf("plan %+v", plan)
 	}
 }

@@ -97,7 +97,7 @@ func TestGrowControlPlanes(t *testing.T) {
 	}
 	for _, name := range names {
 		told, err := s.Plan(name)
-		if err != nil || told.Balanced != loadBalancer || len(told.PodRanges) > 0 || len(told.EtcdPeers) > 0 {
+		if err != nil || told.Balanced != loadBalancer || len(told.PodRanges) > 0 || len(told.EtcdMembers) > 0 {
 			t.Errorf("plan of %s: %+v, %v", name, told, err)
 		}
 	}

@@ -68,8 +68,8 @@ func TestCreateThreePlusThree(t *testing.T) {
 		if err != nil || plan.Balanced != loadBalancer {
 			t.Errorf("plan of %s: %+v, %v", name, plan, err)
 		}
-		if first := name == nodes[0]; first != (len(plan.EtcdPeers) > 0) {
-			t.Errorf("%s announces %v", name, plan.EtcdPeers)
+		if want := strings.Contains(name, "control-plane"); want != (len(plan.EtcdMembers) == 3) {
+			t.Errorf("%s knows of members %v", name, plan.EtcdMembers)
 		}
 	}
 	if _, ok := s.File(loadBalancer, nodeimage.KubeadmConfigPath); ok {
@@ -121,7 +121,7 @@ func TestOneControlPlaneStandsAlone(t *testing.T) {
 	s.create(t, 1)
 	for _, name := range []string{"dev-control-plane", "dev-worker"} {
 		plan, err := s.Plan(name)
-		if _, ok := s.File(name, nodeimage.BalancerPath); ok || err != nil || plan.Balanced != "" || len(plan.EtcdPeers) > 0 {
+		if _, ok := s.File(name, nodeimage.BalancerPath); ok || err != nil || plan.Balanced != "" || len(plan.EtcdMembers) > 0 {
 			t.Errorf("%s has a balancer: %t; plan %+v, %v", name, ok, plan, err)
 		}
 	}

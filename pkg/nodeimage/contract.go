@@ -260,13 +260,13 @@ type Plan struct {
 	// balancer serves it; empty in a cluster that never had several control
 	// planes.
 	Balanced string `json:"balanced,omitempty"`
-	// EtcdPeers are the peer URLs of the etcd members that will join the first
-	// one, by the names of their nodes. The first control plane announces them
-	// all before any of them starts; where there are none, kubeadm announces
-	// each when it joins.
-	EtcdPeers map[string]string `json:"etcdPeers,omitempty"`
-	// EtcdBefore are the peer URLs of those of EtcdPeers that start before this
-	// node's own member.
+	// EtcdMembers are the peer URLs of all members of etcd that a new cluster
+	// will have, by the names of their nodes, on each control plane of several.
+	// The first announces all others before any of them starts. It is empty
+	// where kubeadm announces each when it joins.
+	EtcdMembers map[string]string `json:"etcdMembers,omitempty"`
+	// EtcdBefore are the peer URLs of those of EtcdMembers that start before this
+	// node's own, the first control plane's first.
 	EtcdBefore []string `json:"etcdBefore,omitempty"`
 	// Foreign: the image is not petri's, and its own entrypoint has booted the
 	// node. The helper does what petri's would have done beside.
