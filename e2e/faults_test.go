@@ -230,7 +230,8 @@ var manifestFaults = []fault{
 			killed(onControlPlane, "kube-apiserver")(t, f) // so that its shutdown need not be waited for
 		},
 		wanted: &problem{ID: "COMPONENT-FLAG", Node: "control-plane", Component: "kube-apiserver", Seen: "--no-such-flag", Log: "unknown flag"},
-		mend:   inNode(onControlPlane, "cp /root/kube-apiserver.yaml /etc/kubernetes/manifests/"),
+		// as its page says: it was killed before, and would be waited for
+		mend: inNode(onControlPlane, "cp /root/kube-apiserver.yaml /etc/kubernetes/manifests/; systemctl restart kubelet"),
 	},
 	{
 		name:   "scheduler with a broken manifest",
