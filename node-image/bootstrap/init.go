@@ -190,7 +190,12 @@ func (c *controlPlane) serve(ctx context.Context, gates *gateway) error {
 				end = c.Events.phase("node/api-server-hooks")
 				return c.held.releaseAll()
 			case apiHasNamespaces:
-				group.Go(func() error { return c.makeRoles(ctx) })
+				group.Go(func() error {
+					if err := c.admitPods(ctx, gates); err != nil {
+						return err
+					}
+					return c.makeRoles(ctx)
+				})
 				group.Go(func() error { return c.publish(ctx) })
 			case apiTakesPods:
 				gates.tell(gate.Pods)
@@ -243,6 +248,8 @@ func (c *controlPlane) publish(ctx context.Context) error {
 		return err
 	}
 	defer remove()
+	var beside errgroup.Group
+	defer func() { _ = beside.Wait() }()
 	for _, phase := range [][]string{{"addon", "all"}, {"upload-config", "all"}, {"bootstrap-token"}} {
 		args := slices.Concat([]string{"kubeadm", "init", "phase"}, phase,
 			[]string{"--config=" + nodeimage.KubeadmConfigPath, "--kubeconfig=" + kubeconfig})
@@ -251,6 +258,12 @@ func (c *controlPlane) publish(ctx context.Context) error {
 		}
 		if err := c.kubeadm(ctx, args, nil); err != nil {
 			return err
+		}
+		if phase[0] == "addon" {
+			beside.Go(func() error {
+				c.startDNS(ctx)
+				return nil
+			})
 		}
 	}
 	if err := c.startApprover(ctx); err != nil {

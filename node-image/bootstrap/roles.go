@@ -4,19 +4,13 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
-	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
@@ -30,10 +24,6 @@ import (
 //go:embed roles.yaml
 var nodeRoles []byte
 
-// rolesAtOnce is how many roles are made at the same time: etcd syncs what comes
-// together once.
-const rolesAtOnce = 8
-
 // makeRoles makes the default roles and bindings of this version of Kubernetes,
 // which the image has from its source, and those that petri adds. The API server
 // makes what is missing of its own a second after it serves, one after the other, and
@@ -44,25 +34,21 @@ func (n *Node) makeRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := n.clientAs(nodeimage.SuperAdminConfPath)
+	api, err := n.superuser()
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
+	defer api.CloseIdleConnections()
 	defer n.Events.phase("node/roles")()
-	makeEach(ctx, client, "https://"+localAPI, roles)
+	api.each(ctx, roles)
 	return nil
 }
 
 // roles are those to be made. The API server takes nothing away that it finds in its
 // defaults, so they are left to one of another version than the image's, and to one
 // that was told of feature gates or to behave like another version: it has others.
-func (n *Node) roles() ([]role, error) {
-	own, err := yaml.YAMLToJSON(nodeRoles)
-	if err != nil {
-		return nil, err
-	}
-	out, err := parseRoles(own)
+func (n *Node) roles() ([]creation, error) {
+	out, err := parseObjects(nodeRoles)
 	if err != nil {
 		return nil, fmt.Errorf("roles of petri: %w", err)
 	}
@@ -77,7 +63,7 @@ func (n *Node) roles() ([]role, error) {
 	if err != nil {
 		return nil, err
 	}
-	more, err := parseRoles(defaults)
+	more, err := parseObjects(defaults)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nodeimage.RolesPath, err)
 	}
@@ -102,75 +88,4 @@ func (n *Node) serverIsOfImage() (bool, error) {
 	}
 	tag := strings.ReplaceAll(strings.TrimSpace(string(version)), "+", "_") // as kubeadm does
 	return bytes.Contains(manifest, []byte("image: registry.k8s.io/kube-apiserver:"+tag+"\n")), nil
-}
-
-// role is a role or a binding.
-type role struct {
-	path string // of the collection that it is made in
-	body []byte // JSON
-}
-
-// collections of the objects that a List of roles may have.
-var collections = map[string]string{
-	"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings",
-	"Role": "roles", "RoleBinding": "rolebindings",
-}
-
-// parseRoles reads a List in JSON.
-func parseRoles(list []byte) ([]role, error) {
-	var l struct{ Items []json.RawMessage }
-	if err := json.Unmarshal(list, &l); err != nil {
-		return nil, err
-	}
-	out := make([]role, len(l.Items))
-	for i, item := range l.Items {
-		var o struct {
-			Kind     string
-			Metadata struct{ Namespace string }
-		}
-		if err := json.Unmarshal(item, &o); err != nil {
-			return nil, err
-		}
-		path, ok := collections[o.Kind]
-		if !ok {
-			return nil, fmt.Errorf("item %d is of kind %q", i, o.Kind)
-		}
-		if o.Metadata.Namespace != "" {
-			path = "namespaces/" + o.Metadata.Namespace + "/" + path
-		}
-		out[i] = role{path: "/apis/rbac.authorization.k8s.io/v1/" + path, body: item}
-	}
-	return out, nil
-}
-
-// makeEach makes objects, and passes over those that cannot be made.
-func makeEach(ctx context.Context, client *http.Client, server string, roles []role) {
-	if t, ok := client.Transport.(*http.Transport); ok {
-		t.MaxIdleConnsPerHost = rolesAtOnce
-	}
-	var all errgroup.Group
-	all.SetLimit(rolesAtOnce)
-	for _, r := range roles {
-		all.Go(func() error {
-			r.make(ctx, client, server)
-			return nil
-		})
-	}
-	_ = all.Wait()
-}
-
-// make makes the object, if that can be.
-func (r role) make(ctx context.Context, client *http.Client, server string) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server+r.path, bytes.NewReader(r.body))
-	if err != nil {
-		return
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", "petri-node")
-	response, err := client.Do(request)
-	if err != nil {
-		return
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// posts is an API server that takes everything.
+// posts is an API server that has everything, and would take more.
 type posts struct {
 	mu    sync.Mutex
 	made  []string  // path and body of each request
@@ -30,7 +30,11 @@ func (p *posts) RoundTrip(r *http.Request) (*http.Response, error) {
 		p.first = time.Now()
 	}
 	p.made = append(p.made, r.Method+" "+strings.TrimPrefix(r.URL.Path, "/apis/rbac.authorization.k8s.io/v1")+" "+string(body))
-	return &http.Response{StatusCode: http.StatusConflict, Body: http.NoBody}, nil
+	code := http.StatusConflict
+	if r.URL.RawQuery == "dryRun=All" {
+		code = http.StatusCreated
+	}
+	return &http.Response{StatusCode: code, Body: http.NoBody}, nil
 }
 
 // names are what was made, without the bodies.

@@ -1,0 +1,189 @@
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
+)
+
+// dnsTimeout bounds the making of CoreDNS's first pods: the controllers, which make
+// those that are missing, start a second later.
+const dnsTimeout = 2 * time.Second
+
+// startDNS makes the first pods of CoreDNS, on this node, where the scheduler would
+// put them: there is no other yet. Their Deployment's controllers adopt them when
+// they start, a second after the API server has made its own objects, as if they
+// were theirs. What cannot be made here is left to them.
+func (c *controlPlane) startDNS(ctx context.Context) {
+	if len(c.plan.PodRanges) == 0 || c.plan.APIService == "" {
+		return // its pods have no network that petri has laid, or no way to the API yet
+	}
+	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
+	defer cancel()
+	defer c.Events.phase("node/dns")()
+	api, err := c.superuser()
+	if err != nil {
+		return
+	}
+	defer api.CloseIdleConnections()
+	d := dns{maker: api, node: c.plan.Name}
+	if d.makeCA(ctx, c.path(filepath.Join(nodeimage.CertificatesDir, "ca.crt"))) == nil && d.makeService(ctx, c.plan.APIService) == nil {
+		_ = d.makePods(ctx)
+	}
+}
+
+// dns makes the first pods of CoreDNS, on a node.
+type dns struct {
+	*maker
+	node string
+}
+
+// makeCA makes the ConfigMap with the cluster's CA that every pod mounts, as the
+// controller-manager makes it (k8s.io/kubernetes
+// pkg/controller/certificates/rootcacertpublisher).
+func (d *dns) makeCA(ctx context.Context, path string) error {
+	ca, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	_, err = d.post(ctx, "/api/v1/namespaces/kube-system/configmaps", object{
+		"kind": "ConfigMap", "apiVersion": "v1",
+		"metadata": object{"name": "kube-root-ca.crt", "annotations": object{
+			"kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.",
+		}},
+		"data": object{"ca.crt": string(ca)},
+	})
+	return err
+}
+
+// makeService makes the Service by which pods know the API, as the API server makes
+// it when it is ready (pkg/controlplane/controller/kubernetesservice). The kubelet
+// tells containers of the Services that are there when they start.
+func (d *dns) makeService(ctx context.Context, address string) (err error) {
+	service := object{
+		"kind": "Service", "apiVersion": "v1",
+		"metadata": object{"name": "kubernetes", "labels": object{"component": "apiserver", "provider": "kubernetes"}},
+		"spec": object{
+			"type": "ClusterIP", "clusterIP": address, "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None",
+			"ports": []object{{"name": "https", "protocol": "TCP", "port": 443, "targetPort": nodeimage.APIServerPort}},
+		},
+	}
+	// it is refused until the server has made its ranges of addresses
+	_ = until(ctx, dnsTimeout, apiInterval, func() bool {
+		_, err = d.post(ctx, "/api/v1/namespaces/default/services", service)
+		return err == nil
+	})
+	return err
+}
+
+// deployment is the part of a Deployment that its pods are made of.
+type deployment struct {
+	Metadata struct {
+		Name, UID string
+	}
+	Spec struct {
+		Replicas int
+		Selector struct{ MatchLabels map[string]string }
+		Template struct {
+			Metadata struct{ Labels, Annotations map[string]string }
+			Spec     object
+		}
+	}
+}
+
+// makePods makes a ReplicaSet of the Deployment, and its pods.
+func (d *dns) makePods(ctx context.Context) error {
+	const apps = "/apis/apps/v1/namespaces/kube-system/"
+	body, err := d.ask(ctx, http.MethodGet, apps+"deployments/coredns", nil)
+	if err != nil {
+		return err
+	}
+	var of deployment
+	if err := json.Unmarshal(body, &of); err != nil {
+		return err
+	}
+	set, err := of.replicaSet()
+	if err != nil {
+		return err
+	}
+	if body, err = d.post(ctx, apps+"replicasets", set); err != nil {
+		return err
+	}
+	var made struct{ Metadata struct{ Name, UID string } }
+	if err := json.Unmarshal(body, &made); err != nil {
+		return err
+	}
+	pod := of.pod(set, made.Metadata.UID, d.node)
+	for range of.Spec.Replicas {
+		if _, err := d.post(ctx, systemPods, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hashLabel tells the pods of one template of a Deployment from those of others.
+const hashLabel = "pod-template-hash"
+
+// replicaSet is one with the Deployment's template. The Deployment's controller
+// knows its own ReplicaSet by the template, whatever the hash is (FindNewReplicaSet,
+// k8s.io/kubernetes pkg/controller/deployment/util).
+func (of *deployment) replicaSet() (object, error) {
+	template, err := json.Marshal(of.Spec.Template)
+	if err != nil {
+		return nil, err
+	}
+	sum := fnv.New32a()
+	_, _ = sum.Write(template) // never fails
+	hash := fmt.Sprintf("%08x", sum.Sum32())
+	labels := with(of.Spec.Template.Metadata.Labels, hash)
+	return object{
+		"kind": "ReplicaSet", "apiVersion": "apps/v1",
+		"metadata": object{
+			"name": of.Metadata.Name + "-" + hash, "labels": labels,
+			"ownerReferences": owner("apps/v1", "Deployment", of.Metadata.Name, of.Metadata.UID),
+		},
+		"spec": object{
+			"replicas": of.Spec.Replicas,
+			"selector": object{"matchLabels": with(of.Spec.Selector.MatchLabels, hash)},
+			"template": object{
+				"metadata": object{"labels": labels, "annotations": of.Spec.Template.Metadata.Annotations},
+				"spec":     of.Spec.Template.Spec,
+			},
+		},
+	}, nil
+}
+
+// pod is a pod of a ReplicaSet of the Deployment's, on a node.
+func (of *deployment) pod(set object, uid, node string) object {
+	name := set["metadata"].(object)["name"].(string)
+	spec := maps.Clone(of.Spec.Template.Spec)
+	spec["nodeName"] = node
+	return object{
+		"kind": "Pod", "apiVersion": "v1",
+		"metadata": object{
+			"generateName": name + "-", "labels": set["metadata"].(object)["labels"], "annotations": of.Spec.Template.Metadata.Annotations,
+			"ownerReferences": owner("apps/v1", "ReplicaSet", name, uid),
+		},
+		"spec": spec,
+	}
+}
+
+// with are labels and the one of a hash.
+func with(labels map[string]string, hash string) map[string]string {
+	out := map[string]string{hashLabel: hash}
+	maps.Copy(out, labels)
+	return out
+}
+
+func owner(version, kind, name, uid string) []object {
+	return []object{{"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true}}
+}
