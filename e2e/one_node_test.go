@@ -43,6 +43,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("status", func(t *testing.T) { checkStatus(t, c) })
 	t.Run("security", func(t *testing.T) { checkTokens(t, c) })
 	t.Run("roles", func(t *testing.T) { checkDefaultRoles(t, c) })
+	t.Run("dns", func(t *testing.T) { checkFirstDNS(t, c) })
 	t.Run("disk", func(t *testing.T) { checkDisk(t, c) })
 	t.Run("twice", func(t *testing.T) {
 		r := c.petri(t.Context(), withImage([]string{"create", "cluster", "--name", c.name})...)
@@ -94,6 +95,53 @@ func checkDefaultRoles(t *testing.T, c *cluster) {
 	// how many is a question of who was faster
 	if before == 0 && image() == "" {
 		t.Error("the API server has made all default roles by itself")
+	}
+}
+
+// checkFirstDNS wants that CoreDNS's first pods, which were there before the
+// controllers, are its Deployment's own like any others.
+func checkFirstDNS(t *testing.T, c *cluster) {
+	type owned struct {
+		Metadata struct {
+			Name, UID       string
+			Annotations     map[string]string
+			OwnerReferences []struct{ UID string }
+			ManagedFields   []struct{ Manager string }
+		}
+		Spec struct {
+			Replicas int
+		}
+		Status struct {
+			ContainerStatuses []struct{ RestartCount int }
+		}
+	}
+	list := func(kind string) []owned {
+		t.Helper()
+		var l struct{ Items []owned }
+		raw := c.must(t, "-n", "kube-system", "get", kind, "-l", "k8s-app=kube-dns", "-o", "json", "--show-managed-fields")
+		if err := json.Unmarshal([]byte(raw), &l); err != nil {
+			t.Fatal(err)
+		}
+		return l.Items
+	}
+	deployments, sets, pods := list("deployments"), list("replicasets"), list("pods")
+	if len(deployments) != 1 || len(sets) != 1 || len(pods) != deployments[0].Spec.Replicas || sets[0].Metadata.Annotations["deployment.kubernetes.io/revision"] != "1" {
+		t.Fatalf("CoreDNS has the Deployments %+v, ReplicaSets %+v, pods %+v", deployments, sets, pods)
+	}
+	for _, pod := range pods {
+		if pod.Metadata.OwnerReferences[0].UID != sets[0].Metadata.UID || pod.Status.ContainerStatuses[0].RestartCount > 0 {
+			t.Errorf("pod %+v of %+v", pod, sets[0])
+		}
+		if image() == "" && pod.Metadata.ManagedFields[0].Manager != "petri-node" {
+			t.Errorf("the controllers have made %s", pod.Metadata.Name)
+		}
+	}
+	c.must(t, "-n", "kube-system", "rollout", "restart", "deployment/coredns")
+	c.must(t, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+	for _, set := range list("replicasets") {
+		if old := set.Metadata.UID == sets[0].Metadata.UID; old != (set.Spec.Replicas == 0) {
+			t.Errorf("after a rollout: %+v", set)
+		}
 	}
 }
 
