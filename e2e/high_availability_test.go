@@ -32,6 +32,7 @@ func TestHighAvailability(t *testing.T) {
 	c := create(t, "--control-planes", "3", "--workers", "1")
 	h := &highlyAvailable{cluster: c, writer: startWriter(t, c)}
 	t.Run("all are there", h.allAreThere)
+	t.Run("members catch up", h.membersCatchUp)
 	t.Run("etcd trusts members only", h.etcdTrustsMembersOnly)
 	t.Run("kind knows it", h.kindKnowsIt)
 	t.Run("balancers are told", h.balancersAreTold)
@@ -41,6 +42,23 @@ func TestHighAvailability(t *testing.T) {
 	t.Run("without a load balancer", h.withoutLoadBalancer)
 	t.Run("all of it stops and starts", h.stopsAndStarts)
 	h.writer.check(t)
+}
+
+// membersCatchUp wants that each member of etcd but the first had the others' data when
+// the kubelet started it, was known at once, and left nothing behind.
+func (h *highlyAvailable) membersCatchUp(t *testing.T) {
+	for _, node := range h.controlPlanes()[1:] {
+		log := docker(t, "exec", node, "sh", "-c", "cat /var/log/pods/kube-system_etcd-*/etcd/0.log")
+		if !strings.Contains(log, "server has already been initialized") {
+			t.Errorf("etcd on %s was started with nothing", node)
+		}
+		if strings.Contains(log, "failed to publish local member") {
+			t.Errorf("etcd on %s had to make itself known again", node)
+		}
+		if left := docker(t, "exec", node, "ctr", "--namespace=k8s.io", "containers", "ls"); strings.Contains(left, "petri-etcd") {
+			t.Errorf("on %s there are the containers\n%s", node, left)
+		}
+	}
 }
 
 // stopsAndStarts stops the cluster, with its load balancer, and finds it as it

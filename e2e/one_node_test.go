@@ -129,6 +129,9 @@ func checkFirstDNS(t *testing.T, c *cluster) {
 		t.Fatalf("CoreDNS has the Deployments %+v, ReplicaSets %+v, pods %+v", deployments, sets, pods)
 	}
 	for _, pod := range pods {
+		if len(pod.Metadata.OwnerReferences) != 1 || len(pod.Status.ContainerStatuses) != 1 || len(pod.Metadata.ManagedFields) == 0 {
+			t.Fatalf("pod %+v", pod)
+		}
 		if pod.Metadata.OwnerReferences[0].UID != sets[0].Metadata.UID || pod.Status.ContainerStatuses[0].RestartCount > 0 {
 			t.Errorf("pod %+v of %+v", pod, sets[0])
 		}

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Says again what failed tests said, from the output of "go test -v" in a file: of
-# tests that run beside each other it lies among what others said.
+# Says again what failed tests said, from the output of "go test" in a file: of tests
+# that run beside each other it lies among what others said. What failed without a
+# test is in the last lines.
 set -euo pipefail
 awk '
   /^=== (RUN|NAME|CONT|PAUSE) / { test = $3; next }
-  /^ *--- (PASS|FAIL|SKIP): / { if ($2 == "FAIL:") { failed[++n] = $3 } test = ""; next }
-  /^(ok|PASS|FAIL|\?) ?/ { test = ""; next }
+  /^ *--- (PASS|FAIL|SKIP): / {
+    test = $3
+    if ($2 == "FAIL:") failed[++n] = test
+    next
+  }
+  /^(ok  |FAIL|\?   )\t/ || /^(PASS|FAIL)$/ { test = ""; next }
   test != "" { said[test] = said[test] $0 "\n" }
   END {
     for (i = 1; i <= n; i++) {
@@ -15,3 +20,6 @@ awk '
     }
   }
 ' "$1"
+if ! grep -qE -- '^ *--- FAIL: ' "$1"; then
+  tail -n 40 "$1"
+fi

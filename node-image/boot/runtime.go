@@ -127,7 +127,7 @@ func containerd(_ context.Context, m *Machine) error {
 	if err != nil {
 		return err
 	}
-	if s := os.Getenv("KIND_EXPERIMENTAL_CONTAINERD_SNAPSHOTTER"); s != "" {
+	if s := os.Getenv(nodeimage.SnapshotterVariable); s != "" {
 		if strings.ContainsAny(s, "'\"\n") {
 			return fmt.Errorf("snapshotter %q is not a name", s)
 		}

@@ -1,7 +1,8 @@
 // Package bootstrap turns a booted node into a member of a cluster: it runs
 // kubeadm with what the host left in the plan and in kubeadm.conf, and tells
 // the host what happens as JSON lines. One process per node does all of it, so
-// that the host makes one call. It decides nothing kubeadm would decide.
+// that the host makes one call. It decides nothing kubeadm would decide, and makes
+// nothing that Kubernetes would not make by itself, if later.
 package bootstrap
 
 import (

@@ -62,7 +62,9 @@ func (f *fakeNode) Run(ctx context.Context, cmd exec.Cmd) error {
 			fmt.Fprintln(cmd.Stdout, f.members)
 		}
 		if slices.Contains(cmd.Args, "promote") && len(f.promotes) > 0 {
-			f.promotes, f.etcdctl = f.promotes[1:], f.promotes[0]
+			err := f.promotes[0]
+			f.promotes = f.promotes[1:]
+			return err
 		}
 		return f.etcdctl
 	case "ctr":

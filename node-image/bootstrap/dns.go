@@ -1,33 +1,29 @@
 package bootstrap
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
+	"strconv"
 
 	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
-// dnsTimeout bounds the making of CoreDNS's first pods: the controllers, which make
-// those that are missing, start a second later.
-const dnsTimeout = 2 * time.Second
-
 // startDNS makes the first pods of CoreDNS, on this node, where the scheduler would
-// put them: there is no other yet. Their Deployment's controllers adopt them when
-// they start, a second after the API server has made its own objects, as if they
-// were theirs. What cannot be made here is left to them.
+// put them: there is no other yet. Their Deployment's controllers adopt them as if they
+// were theirs. They cannot begin before ctx ends, which is when the API server is
+// ready; what is not made by then, or cannot be made, is left to them.
 func (c *controlPlane) startDNS(ctx context.Context) {
-	if len(c.plan.PodRanges) == 0 || c.plan.APIService == "" {
-		return // its pods have no network that petri has laid, or no way to the API yet
+	if !c.takesDNS() {
+		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
-	defer cancel()
 	defer c.Events.phase("node/dns")()
 	api, err := c.superuser()
 	if err != nil {
@@ -35,9 +31,48 @@ func (c *controlPlane) startDNS(ctx context.Context) {
 	}
 	defer api.CloseIdleConnections()
 	d := dns{maker: api, node: c.plan.Name}
-	if d.makeCA(ctx, c.path(filepath.Join(nodeimage.CertificatesDir, "ca.crt"))) == nil && d.makeService(ctx, c.plan.APIService) == nil {
-		_ = d.makePods(ctx)
+	of, err := d.deployment(ctx)
+	if err != nil {
+		return
 	}
+	if d.makeCA(ctx, c.path(filepath.Join(nodeimage.CertificatesDir, "ca.crt"))) == nil && d.makeService(ctx, c.plan.APIService) == nil {
+		_ = d.makePods(ctx, of)
+	}
+}
+
+// takesDNS reports whether pods of CoreDNS would run on this node, and well: they
+// have a network that petri has laid, and a way to the API before kube-proxy; nothing
+// keeps the scheduler from putting them here; and the Service of the API is as the API
+// server makes it by default.
+func (c *controlPlane) takesDNS() bool {
+	if len(c.plan.PodRanges) == 0 || c.plan.APIService == "" {
+		return false
+	}
+	server, err := os.ReadFile(filepath.Join(c.path(manifestsDir), "kube-apiserver.yaml"))
+	if err != nil || !bytes.Contains(server, []byte("--secure-port="+strconv.Itoa(nodeimage.APIServerPort)+"\n")) ||
+		bytes.Contains(server, []byte("--kubernetes-service-node-port")) {
+		return false
+	}
+	var conf struct {
+		NodeRegistration struct {
+			Taints           []struct{ Key string }
+			KubeletExtraArgs []struct{ Name string }
+		}
+	}
+	if err := c.kubeadmDocument("InitConfiguration", &conf); err != nil {
+		return false
+	}
+	for _, taint := range conf.NodeRegistration.Taints {
+		if taint.Key != "node-role.kubernetes.io/control-plane" { // which kubeadm has CoreDNS tolerate
+			return false
+		}
+	}
+	for _, arg := range conf.NodeRegistration.KubeletExtraArgs {
+		if arg.Name == "register-with-taints" {
+			return false
+		}
+	}
+	return true
 }
 
 // dns makes the first pods of CoreDNS, on a node.
@@ -77,7 +112,7 @@ func (d *dns) makeService(ctx context.Context, address string) (err error) {
 		},
 	}
 	// it is refused until the server has made its ranges of addresses
-	_ = until(ctx, dnsTimeout, apiInterval, func() bool {
+	_ = until(ctx, patience, apiInterval, func() bool {
 		_, err = d.post(ctx, "/api/v1/namespaces/default/services", service)
 		return err == nil
 	})
@@ -97,24 +132,35 @@ type deployment struct {
 			Spec     object
 		}
 	}
+	Status struct{ ObservedGeneration int }
+}
+
+const appsOfSystem = "/apis/apps/v1/namespaces/kube-system/"
+
+// deployment is CoreDNS's, whose controller has not begun.
+func (d *dns) deployment(ctx context.Context) (*deployment, error) {
+	body, err := d.ask(ctx, http.MethodGet, appsOfSystem+"deployments/coredns", nil)
+	if err != nil {
+		return nil, err
+	}
+	of := new(deployment)
+	if err := json.Unmarshal(body, of); err != nil {
+		return nil, err
+	}
+	if of.Status.ObservedGeneration > 0 {
+		return nil, errors.New("the controllers have begun")
+	}
+	return of, nil
 }
 
 // makePods makes a ReplicaSet of the Deployment, and its pods.
-func (d *dns) makePods(ctx context.Context) error {
-	const apps = "/apis/apps/v1/namespaces/kube-system/"
-	body, err := d.ask(ctx, http.MethodGet, apps+"deployments/coredns", nil)
-	if err != nil {
-		return err
-	}
-	var of deployment
-	if err := json.Unmarshal(body, &of); err != nil {
-		return err
-	}
+func (d *dns) makePods(ctx context.Context, of *deployment) error {
 	set, err := of.replicaSet()
 	if err != nil {
 		return err
 	}
-	if body, err = d.post(ctx, apps+"replicasets", set); err != nil {
+	body, err := d.post(ctx, appsOfSystem+"replicasets", set)
+	if err != nil {
 		return err
 	}
 	var made struct{ Metadata struct{ Name, UID string } }

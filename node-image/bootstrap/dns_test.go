@@ -1,10 +1,12 @@
 package bootstrap
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -61,8 +63,9 @@ func (a *answeringAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 func answered(t *testing.T, answers map[string][]string) (*controlPlane, *answeringAPI) {
 	t.Helper()
 	plan := nodeimage.Plan{Name: "dev-control-plane", PodRanges: []string{"10.244.0.0/24"}, APIService: "10.96.0.1"}
-	node, fake, _ := newNode(t, plan, "")
+	node, fake, _ := newNode(t, plan, "kind: InitConfiguration\nnodeRegistration: {taints: [{key: node-role.kubernetes.io/control-plane}], kubeletExtraArgs: [{name: node-ip}]}\n")
 	fake.put(nodeimage.CertificatesDir+"/ca.crt", "the CA")
+	fake.put(manifestsDir+"/kube-apiserver.yaml", "    - --secure-port=6443\n")
 	api := &answeringAPI{answers: answers, made: map[string][]map[string]any{}}
 	node.as = func(string) *http.Client { return &http.Client{Transport: api} }
 	return &controlPlane{phased: phased{Node: node, plan: plan}}, api
@@ -163,21 +166,35 @@ func TestStartDNS(t *testing.T) {
 // something cannot be made.
 func TestStartDNSLeavesIt(t *testing.T) {
 	for name, test := range map[string]struct {
-		change  func(*nodeimage.Plan)
+		change  func(*testing.T, *controlPlane)
 		answers map[string][]string
 		sets    int
 		took    time.Duration
 	}{
-		"no network":          {change: func(p *nodeimage.Plan) { p.PodRanges = nil }},
-		"no way to the API":   {change: func(p *nodeimage.Plan) { p.APIService = "" }},
+		"no network":        {change: func(_ *testing.T, c *controlPlane) { c.plan.PodRanges = nil }},
+		"no way to the API": {change: func(_ *testing.T, c *controlPlane) { c.plan.APIService = "" }},
+		"no API server":     {change: func(t *testing.T, c *controlPlane) { put(t, c, manifestsDir+"/kube-apiserver.yaml", "") }},
+		"a port of the node": {change: func(t *testing.T, c *controlPlane) {
+			put(t, c, manifestsDir+"/kube-apiserver.yaml", "--secure-port=6443\n--kubernetes-service-node-port=30000\n")
+		}},
+		"a taint": {change: func(t *testing.T, c *controlPlane) {
+			put(t, c, nodeimage.KubeadmConfigPath, "kind: InitConfiguration\nnodeRegistration: {taints: [{key: mine, effect: NoSchedule}]}\n")
+		}},
+		"the kubelet's taint": {change: func(t *testing.T, c *controlPlane) {
+			put(t, c, nodeimage.KubeadmConfigPath, "kind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: register-with-taints}]}\n")
+		}},
+		"older documents": {change: func(t *testing.T, c *controlPlane) {
+			put(t, c, nodeimage.KubeadmConfigPath, "kind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: {node-ip: a}}\n")
+		}},
+		"controllers":         {answers: map[string][]string{"GET " + deploymentPath: {`200 {"spec": {"replicas": 1}, "status": {"observedGeneration": 1}}`}}},
 		"no CoreDNS":          {answers: map[string][]string{"GET " + deploymentPath: {"404 {}"}}},
 		"no Deployment":       {answers: map[string][]string{"GET " + deploymentPath: {"200 []"}}},
 		"a set that is there": {answers: map[string][]string{"GET " + deploymentPath: {"200 " + coredns}, "POST " + setsPath: {"409 {}"}}},
 		"a set that is none":  {answers: map[string][]string{"GET " + deploymentPath: {"200 " + coredns}, "POST " + setsPath: {"201 []"}}, sets: 1},
-		"no CA":               {answers: map[string][]string{"POST " + caPath: {"500 {}"}}},
+		"no CA":               {answers: map[string][]string{"GET " + deploymentPath: {"200 " + coredns}, "POST " + caPath: {"500 {}"}}},
 		"no addresses": {answers: map[string][]string{
 			"GET " + deploymentPath: {"200 " + coredns}, "POST " + servicesPath: {"500 {}"},
-		}, took: dnsTimeout},
+		}, took: time.Second},
 		"no pods": {answers: map[string][]string{
 			"GET " + deploymentPath: {"200 " + coredns}, "POST " + systemPods: {"403 {}"},
 		}, sets: 1},
@@ -186,14 +203,23 @@ func TestStartDNSLeavesIt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, api := answered(t, test.answers)
 				if test.change != nil {
-					test.change(&c.plan)
+					test.change(t, c)
 				}
 				began := time.Now()
-				c.startDNS(t.Context())
+				unready, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				c.startDNS(unready)
 				diff(t, test.sets, len(api.made[setsPath]))
 				diff(t, 0, len(api.made[systemPods]))
 				diff(t, test.took, time.Since(began))
 			})
 		})
+	}
+}
+
+func put(t *testing.T, c *controlPlane, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(c.path(path), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

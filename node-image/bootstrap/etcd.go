@@ -1,12 +1,16 @@
 package bootstrap
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/petri-cluster/petri/pkg/exec"
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // member is the node's own member of etcd, which others know of already.
@@ -45,26 +50,88 @@ type staticPod struct {
 // etcd is elsewhere.
 func (c *controlPlane) announcedMember(ctx context.Context) *member {
 	m := &member{url: c.plan.EtcdMembers[c.plan.Name]}
-	if m.url == "" || slices.Contains(c.skip, "etcd-join") {
-		return nil
-	}
-	// kubeadm's phase for a member that joins gives it a vote before the kubelet
-	// has started it: with two members that have one, etcd then waits for it
-	if err := c.initPhase(ctx, "etcd local"); err != nil {
+	// ctr unpacks images where containerd does by default
+	if m.url == "" || slices.Contains(c.skip, "etcd-join") || os.Getenv(nodeimage.SnapshotterVariable) != "" || !c.knowsEtcd(ctx) {
 		return nil
 	}
 	path := filepath.Join(c.path(manifestsDir), etcdManifest)
-	manifest, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	manifest = joining(manifest, c.plan.EtcdMembers)
-	if err := yaml.Unmarshal(manifest, &m.pod); err != nil || len(m.pod.Spec.Containers) != 1 ||
-		os.WriteFile(path, manifest, 0o600) != nil {
+	if err := c.makeManifest(ctx, m, path); err != nil {
 		_ = os.Remove(path) // kubeadm makes it again
 		return nil
 	}
 	return m
+}
+
+// makeManifest has kubeadm make the manifest of a member that is alone, and makes it
+// one that joins the others. kubeadm's own phase for that makes the member vote as soon
+// as etcd knows its name: which it does when it has been run once, so that etcd would
+// wait for a member that the kubelet has not started.
+func (c *controlPlane) makeManifest(ctx context.Context, m *member, path string) error {
+	if err := c.initPhase(ctx, "etcd local"); err != nil {
+		return err
+	}
+	manifest, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if len(initialCluster.FindAll(manifest, 2)) != 1 {
+		return errors.New("the manifest does not say who is in the cluster")
+	}
+	manifest = joining(manifest, c.plan.EtcdMembers)
+	if err := yaml.Unmarshal(manifest, &m.pod); err != nil {
+		return err
+	}
+	if len(m.pod.Spec.Containers) != 1 {
+		return errors.New("the manifest is not of one container")
+	}
+	return os.WriteFile(path, manifest, 0o600)
+}
+
+// knowsEtcd reports whether kubeadm runs etcd by the node's own documents as it does
+// by the cluster's, which "kubeadm join" reads: patches may be of one node alone.
+func (c *controlPlane) knowsEtcd(ctx context.Context) bool {
+	api, err := c.admin()
+	if err != nil {
+		return false
+	}
+	defer api.CloseIdleConnections()
+	answer, err := api.ask(ctx, http.MethodGet, "/api/v1/namespaces/kube-system/configmaps/kubeadm-config", nil)
+	if err != nil {
+		return false
+	}
+	var kept struct {
+		Data struct{ ClusterConfiguration string }
+	}
+	var own, clusters etcdSettings
+	var first, joins struct {
+		LocalAPIEndpoint, Patches any
+		ControlPlane              struct{ LocalAPIEndpoint any }
+	}
+	if err := errors.Join(json.Unmarshal(answer, &kept), yaml.Unmarshal([]byte(kept.Data.ClusterConfiguration), &clusters),
+		c.kubeadmDocument("ClusterConfiguration", &own),
+		c.kubeadmDocument("InitConfiguration", &first), c.kubeadmDocument("JoinConfiguration", &joins)); err != nil {
+		return false
+	}
+	return reflect.DeepEqual(own.complete(), clusters.complete()) &&
+		reflect.DeepEqual(first.LocalAPIEndpoint, joins.ControlPlane.LocalAPIEndpoint) && reflect.DeepEqual(first.Patches, joins.Patches)
+}
+
+// etcdSettings are those of a ClusterConfiguration by which kubeadm runs etcd.
+type etcdSettings struct {
+	ImageRepository, KubernetesVersion string
+	Etcd                               struct {
+		External any
+		Local    map[string]any
+	}
+}
+
+// complete are the settings with kubeadm's defaults in them.
+func (s etcdSettings) complete() etcdSettings {
+	s.ImageRepository = cmp.Or(s.ImageRepository, "registry.k8s.io")
+	local := map[string]any{"dataDir": "/var/lib/etcd"}
+	maps.Copy(local, s.Etcd.Local)
+	s.Etcd.Local = local
+	return s
 }
 
 // initialCluster is the argument by which kubeadm tells a member of etcd who there
@@ -85,7 +152,7 @@ func joining(manifest []byte, members map[string]string) []byte {
 // startKubeletToo starts the kubelet while the member of etcd, if there is one,
 // catches up with the others.
 func (c *controlPlane) startKubeletToo(ctx context.Context, m *member) error {
-	end := func() {}
+	end := func() error { return nil }
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := c.run(both, nil, "check-etcd", "kubelet-start"); err != nil {
@@ -95,14 +162,13 @@ func (c *controlPlane) startKubeletToo(ctx context.Context, m *member) error {
 	})
 	group.Go(func() error {
 		c.waitEtcdTurn(both)
-		if m != nil {
-			end = c.catchUp(ctx, m)
+		if m != nil && both.Err() == nil {
+			end = c.catchUp(ctx, both, m)
 		}
 		return nil
 	})
 	err := group.Wait()
-	end()
-	return err
+	return errors.Join(err, end())
 }
 
 // etcdTurn bounds the waiting for members of etcd that start before a node's own:
@@ -151,16 +217,16 @@ const earlyName = "petri-etcd-catches-up"
 // in a new cluster.
 const catchUpLimit = 4 * time.Second
 
-// catchUp runs the member of etcd, and returns when it has what the others hold; end
-// ends it. Until the kubelet is to run it it goes on, so that others see that it
-// takes part.
+// catchUp runs the member of etcd, and returns when it has what the others hold, or
+// when while ends; end ends it. Until the kubelet is to run it it goes on, so that
+// others see that it takes part.
 //
 // A member that has nothing asks the others to make it known as soon as there is a
 // leader. What they hold comes to it in a snapshot, with its being known in there:
 // it is never told, does not serve, and asks again after seven seconds (publishV3 of
 // go.etcd.io/etcd server/etcdserver/server.go, and ReqTimeout). One that has the
 // snapshot when it starts is told at once.
-func (c *controlPlane) catchUp(ctx context.Context, m *member) (end func()) {
+func (c *controlPlane) catchUp(ctx, while context.Context, m *member) (end func() error) {
 	defer c.Events.phase("node/etcd-catch-up")()
 	ended := make(chan struct{})
 	go func() {
@@ -169,7 +235,7 @@ func (c *controlPlane) catchUp(ctx context.Context, m *member) (end func()) {
 		_ = exec.Run(ctx, c.Runner, m.pod.alone(earlyName)...)
 	}()
 	snapshots := filepath.Join(c.path(m.pod.flag("--data-dir")), "member/snap/*.snap")
-	_ = until(ctx, catchUpLimit, apiInterval, func() bool {
+	_ = until(while, catchUpLimit, apiInterval, func() bool {
 		select {
 		case <-ended:
 			return true
@@ -178,10 +244,34 @@ func (c *controlPlane) catchUp(ctx context.Context, m *member) (end func()) {
 			return len(found) > 0
 		}
 	})
-	return func() {
-		// fails when it has ended
-		_ = exec.Run(context.WithoutCancel(ctx), c.Runner, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGTERM", earlyName)
-		<-ended
+	return func() error { return c.endEarly(context.WithoutCancel(ctx), ended) }
+}
+
+// An early etcd is asked to end, and then is ended.
+const (
+	endInterval = 100 * time.Millisecond
+	endPatience = 20 // intervals
+	endLimit    = 10 * time.Second
+)
+
+// endEarly ends etcd's early container. While that has no process yet nothing can be
+// ended, and it is tried again: two processes must not have the same data.
+func (c *controlPlane) endEarly(ctx context.Context, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, endLimit)
+	defer cancel()
+	for tries := 1; ; tries++ {
+		signal := "SIGTERM"
+		if tries > endPatience {
+			signal = "SIGKILL"
+		}
+		_ = exec.Run(ctx, c.Runner, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal="+signal, earlyName)
+		select {
+		case <-ended:
+			return nil
+		case <-time.After(endInterval):
+		case <-ctx.Done():
+			return errors.New("etcd, which was run to catch up with the others, does not end")
+		}
 	}
 }
 
@@ -213,37 +303,68 @@ func (p *staticPod) flag(name string) string {
 	return ""
 }
 
-// joinEtcd gives the kubelet the member of etcd, and the member a vote as soon as it
-// runs. Where it was not announced, or does not come, kubeadm does the whole, and
-// knows best what to say when something is wrong.
+// memberLimit bounds the waiting for a member that the kubelet runs, as kubeadm's own
+// for a control plane.
+const memberLimit = 4 * time.Minute
+
+// joinEtcd gives the kubelet the member of etcd, and the member a vote when it runs.
+// One that was not announced kubeadm announces; it cannot do the rest of one that was
+// (makeManifest).
 func (c *controlPlane) joinEtcd(ctx context.Context, m *member) error {
-	if m == nil || c.runMember(ctx, m) != nil {
+	if m == nil {
 		return c.run(ctx, nil, "etcd-join")
 	}
-	return nil
-}
-
-// runMember has the kubelet run the member, and lets it vote when it runs.
-func (c *controlPlane) runMember(ctx context.Context, m *member) error {
 	defer c.Events.phase("node/etcd-join")()
+	first := strings.TrimSuffix(c.plan.EtcdBefore[0], peerPort) + clientPort
+	c.waitVotes(ctx, first)
 	if err := c.held.release(isEtcd); err != nil {
 		return err
 	}
-	if err := c.waitPeers(ctx, patience, m.url); err != nil {
-		return err
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.watchComponents(ctx) })
+	group.Go(func() error {
+		defer stop()
+		return c.vote(ctx, first, m)
+	})
+	return group.Wait()
+}
+
+// waitVotes returns when the members that start before this node's own vote, which
+// they do when their kubelets run them, or after a while. One that starts asks all
+// others for their hash, and two at once wait for each other (waitEtcdTurn).
+func (c *controlPlane) waitVotes(ctx context.Context, first string) {
+	before := c.plan.EtcdBefore[1:]
+	if len(before) == 0 {
+		return
 	}
-	first := strings.TrimSuffix(c.plan.EtcdBefore[0], peerPort) + clientPort
-	id, err := c.memberID(ctx, first, m.url)
-	if err != nil {
-		return err
+	_ = until(ctx, etcdTurn, promoteInterval, func() bool {
+		list, err := c.members(ctx, first)
+		return err == nil && !slices.ContainsFunc(list, func(m nodeimage.EtcdMember) bool {
+			return m.Learner && slices.ContainsFunc(before, func(url string) bool { return slices.Contains(m.PeerURLs, url) })
+		})
+	})
+}
+
+// vote lets the member vote when it runs.
+func (c *controlPlane) vote(ctx context.Context, first string, m *member) error {
+	if err := c.waitPeers(ctx, memberLimit, m.url); err != nil {
+		return fmt.Errorf("wait for the kubelet to run the node's member of etcd: %w", err)
 	}
 	var refused error
-	err = until(ctx, patience, promoteInterval, func() bool {
-		// while it is behind, and while another one is on its way
-		refused = exec.Run(ctx, c.Runner, etcdctl(first, "member", "promote", id)...)
+	err := until(ctx, memberLimit, promoteInterval, func() bool {
+		var id string
+		if id, refused = c.memberID(ctx, first, m.url); refused == nil {
+			// while it is behind, and while another one is on its way
+			refused = exec.Run(ctx, c.Runner, etcdctl(first, "member", "promote", id)...)
+		}
 		return refused == nil
 	})
-	return errors.Join(err, refused)
+	if err = errors.Join(err, refused); err != nil {
+		return fmt.Errorf("let the node's member of etcd vote: %w", err)
+	}
+	return nil
 }
 
 // The ports on which kubeadm lets etcd serve.

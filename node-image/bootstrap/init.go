@@ -180,6 +180,8 @@ func (c *controlPlane) serve(ctx context.Context, gates *gateway) error {
 	group, ctx := errgroup.WithContext(ctx)
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
+	unready, begin := context.WithCancel(ctx) // until the controllers can begin
+	defer begin()
 	group.Go(func() error { return c.watchComponents(watching) })
 	group.Go(func() error {
 		end := c.Events.phase("node/api-server")
@@ -196,10 +198,11 @@ func (c *controlPlane) serve(ctx context.Context, gates *gateway) error {
 					}
 					return c.makeRoles(ctx)
 				})
-				group.Go(func() error { return c.publish(ctx) })
+				group.Go(func() error { return c.publish(ctx, unready) })
 			case apiTakesPods:
 				gates.tell(gate.Pods)
 			case apiReady:
+				begin()
 				gates.tell(gate.Ready)
 				end()
 				close(ready)
@@ -238,8 +241,9 @@ func (c *controlPlane) waitReady(ctx context.Context, ready <-chan struct{}) err
 }
 
 // publish puts what kubeadm keeps in the cluster there. The roles of the API
-// server do not exist yet: only the superuser may do it.
-func (c *controlPlane) publish(ctx context.Context) error {
+// server do not exist yet: only the superuser may do it. What would come in the way of
+// the controllers is done until unready ends.
+func (c *controlPlane) publish(ctx, unready context.Context) error {
 	if err := c.announceEtcdPeers(ctx); err != nil {
 		return err
 	}
@@ -261,7 +265,7 @@ func (c *controlPlane) publish(ctx context.Context) error {
 		}
 		if phase[0] == "addon" {
 			beside.Go(func() error {
-				c.startDNS(ctx)
+				c.startDNS(unready)
 				return nil
 			})
 		}

@@ -68,10 +68,26 @@ func parseObjects(list []byte) ([]creation, error) {
 // together once.
 const madeAtOnce = 8
 
-// maker makes objects by this node's API server.
+// maker makes objects by an API server.
 type maker struct {
 	*http.Client
 	server string
+}
+
+// admin asks the cluster's API, at the address that nodes know, as its administrator.
+func (n *Node) admin() (*maker, error) {
+	user, err := n.readKubeconfig(nodeimage.AdminConfPath)
+	if err != nil {
+		return nil, err
+	}
+	if n.as != nil {
+		return &maker{n.as(nodeimage.AdminConfPath), user.Server}, nil
+	}
+	client, err := user.client(nodeimage.AdminConfPath)
+	if err != nil {
+		return nil, err
+	}
+	return &maker{client, user.Server}, nil
 }
 
 // superuser makes objects that nobody else may make yet.

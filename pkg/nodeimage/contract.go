@@ -56,6 +56,9 @@ const (
 	ResolverPath = "/petri/resolver"
 	// EngineResolver is where the engine's DNS server listens in a node.
 	EngineResolver = "127.0.0.11"
+	// SnapshotterVariable is the variable of a node's environment that names
+	// containerd's snapshotter where it is not the default; kind's name.
+	SnapshotterVariable = "KIND_EXPERIMENTAL_CONTAINERD_SNAPSHOTTER"
 	// CertificatesDir holds kubeadm's keys and certificates.
 	CertificatesDir = "/etc/kubernetes/pki"
 	// SecurityDir holds what the API server is told of security. kubeadm mounts

@@ -101,12 +101,10 @@ func kindManager(m *cluster.Manager) {
 		m.Network = name
 	}
 	// kind passes this one on to its nodes
-	if name, ok := os.LookupEnv(snapshotterVariable); ok {
-		m.NodeEnv = append(m.NodeEnv, snapshotterVariable+"="+name)
+	if name, ok := os.LookupEnv(nodeimage.SnapshotterVariable); ok {
+		m.NodeEnv = append(m.NodeEnv, nodeimage.SnapshotterVariable+"="+name)
 	}
 }
-
-const snapshotterVariable = "KIND_EXPERIMENTAL_CONTAINERD_SNAPSHOTTER"
 
 // kindErrors begin the errors of commands as kind's do, with %q of the
 // cluster's name.
