@@ -55,15 +55,17 @@ func (c *controlPlane) takesDNS() bool {
 	}
 	var conf struct {
 		NodeRegistration struct {
-			Taints           []struct{ Key string }
+			Taints           []struct{ Key, Effect string }
 			KubeletExtraArgs []struct{ Name string }
 		}
 	}
-	if err := c.kubeadmDocument("InitConfiguration", &conf); err != nil {
+	var kubelet struct{ RegisterWithTaints []any }
+	if c.kubeadmDocument("InitConfiguration", &conf) != nil || c.kubeadmDocument("KubeletConfiguration", &kubelet) != nil || len(kubelet.RegisterWithTaints) > 0 {
 		return false
 	}
 	for _, taint := range conf.NodeRegistration.Taints {
-		if taint.Key != "node-role.kubernetes.io/control-plane" { // which kubeadm has CoreDNS tolerate
+		// the one that kubeadm has CoreDNS tolerate
+		if taint.Key != "node-role.kubernetes.io/control-plane" || taint.Effect != "NoSchedule" {
 			return false
 		}
 	}
@@ -150,7 +152,23 @@ func (d *dns) deployment(ctx context.Context) (*deployment, error) {
 	if of.Status.ObservedGeneration > 0 {
 		return nil, errors.New("the controllers have begun")
 	}
+	if of.choosesNodes() {
+		return nil, errors.New("the scheduler may put it elsewhere")
+	}
 	return of, nil
+}
+
+// choosesNodes reports whether the pods want certain nodes, which kubeadm's do not: a
+// user's patches may have them so.
+func (of *deployment) choosesNodes() bool {
+	selector, _ := of.Spec.Template.Spec["nodeSelector"].(object)
+	for label := range selector {
+		if label != "kubernetes.io/os" {
+			return true
+		}
+	}
+	affinity, err := json.Marshal(of.Spec.Template.Spec["affinity"])
+	return err != nil || bytes.Contains(affinity, []byte(`"requiredDuring`)) || of.Spec.Template.Spec["topologySpreadConstraints"] != nil
 }
 
 // makePods makes a ReplicaSet of the Deployment, and its pods.

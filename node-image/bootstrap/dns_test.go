@@ -63,7 +63,7 @@ func (a *answeringAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 func answered(t *testing.T, answers map[string][]string) (*controlPlane, *answeringAPI) {
 	t.Helper()
 	plan := nodeimage.Plan{Name: "dev-control-plane", PodRanges: []string{"10.244.0.0/24"}, APIService: "10.96.0.1"}
-	node, fake, _ := newNode(t, plan, "kind: InitConfiguration\nnodeRegistration: {taints: [{key: node-role.kubernetes.io/control-plane}], kubeletExtraArgs: [{name: node-ip}]}\n")
+	node, fake, _ := newNode(t, plan, "kind: InitConfiguration\nnodeRegistration: {taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}], kubeletExtraArgs: [{name: node-ip}]}\n")
 	fake.put(nodeimage.CertificatesDir+"/ca.crt", "the CA")
 	fake.put(manifestsDir+"/kube-apiserver.yaml", "    - --secure-port=6443\n")
 	api := &answeringAPI{answers: answers, made: map[string][]map[string]any{}}
@@ -183,6 +183,15 @@ func TestStartDNSLeavesIt(t *testing.T) {
 		"the kubelet's taint": {change: func(t *testing.T, c *controlPlane) {
 			put(t, c, nodeimage.KubeadmConfigPath, "kind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: register-with-taints}]}\n")
 		}},
+		"to be evicted": {change: func(t *testing.T, c *controlPlane) {
+			put(t, c, nodeimage.KubeadmConfigPath, "kind: InitConfiguration\nnodeRegistration: {taints: [{key: node-role.kubernetes.io/control-plane, effect: NoExecute}]}\n")
+		}},
+		"its configuration's": {change: func(t *testing.T, c *controlPlane) {
+			put(t, c, nodeimage.KubeadmConfigPath, "kind: KubeletConfiguration\nregisterWithTaints: [{key: mine}]\n")
+		}},
+		"certain nodes":    {answers: map[string][]string{"GET " + deploymentPath: {`200 {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {"kubernetes.io/os": "linux", "mine": "x"}}}}}`}}},
+		"one on each node": {answers: map[string][]string{"GET " + deploymentPath: {`200 {"spec": {"replicas": 1, "template": {"spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}}}}`}}},
+		"spread":           {answers: map[string][]string{"GET " + deploymentPath: {`200 {"spec": {"replicas": 1, "template": {"spec": {"topologySpreadConstraints": []}}}}`}}},
 		"older documents": {change: func(t *testing.T, c *controlPlane) {
 			put(t, c, nodeimage.KubeadmConfigPath, "kind: InitConfiguration\nnodeRegistration: {kubeletExtraArgs: {node-ip: a}}\n")
 		}},

@@ -29,20 +29,53 @@ type member struct {
 	pod staticPod
 }
 
-// staticPod is the part of a static pod that is needed to run its container.
+// staticPod is what kubeadm writes of etcd by itself: a manifest with anything else,
+// which a user's patches may bring, is not run but by the kubelet.
 type staticPod struct {
-	Spec struct {
+	APIVersion, Kind string
+	Metadata, Status any
+	Spec             struct {
 		Containers []struct {
-			Image   string
-			Command []string
-			Env     []struct{ Name, Value string }
-			Mounts  []struct{ Name, MountPath string } `json:"volumeMounts"`
+			Name, Image, ImagePullPolicy                string
+			Command                                     []string
+			Env                                         []struct{ Name, Value string }
+			VolumeMounts                                []struct{ Name, MountPath string }
+			Ports, Resources                            any
+			LivenessProbe, ReadinessProbe, StartupProbe any
 		}
 		Volumes []struct {
 			Name     string
-			HostPath struct{ Path string }
+			HostPath struct{ Path, Type string }
+		}
+		HostNetwork       bool
+		Priority          int
+		PriorityClassName string
+		SecurityContext   struct{ SeccompProfile any }
+	}
+}
+
+// complete reports whether the pod can be run by what is known of it: its one
+// container, all that is mounted, and where its data is.
+func (p *staticPod) complete() bool {
+	if len(p.Spec.Containers) != 1 || p.flag("--data-dir") == "" {
+		return false
+	}
+	for _, mount := range p.Spec.Containers[0].VolumeMounts {
+		if p.hostPath(mount.Name) == "" {
+			return false
 		}
 	}
+	return true
+}
+
+// hostPath is where a volume is in the node.
+func (p *staticPod) hostPath(volume string) string {
+	for _, v := range p.Spec.Volumes {
+		if v.Name == volume {
+			return v.HostPath.Path
+		}
+	}
+	return ""
 }
 
 // announcedMember is the node's member of etcd, when the first control plane has
@@ -78,14 +111,18 @@ func (c *controlPlane) makeManifest(ctx context.Context, m *member, path string)
 		return errors.New("the manifest does not say who is in the cluster")
 	}
 	manifest = joining(manifest, c.plan.EtcdMembers)
-	if err := yaml.Unmarshal(manifest, &m.pod); err != nil {
+	if err := yaml.UnmarshalStrict(manifest, &m.pod); err != nil {
 		return err
 	}
-	if len(m.pod.Spec.Containers) != 1 {
-		return errors.New("the manifest is not of one container")
+	if !m.pod.complete() {
+		return errors.New("the manifest is not as kubeadm makes it")
 	}
 	return os.WriteFile(path, manifest, 0o600)
 }
+
+// knowLimit bounds the asking for the cluster's documents: the first control plane may
+// not have given the administrator its rights yet.
+const knowLimit = 2 * time.Second
 
 // knowsEtcd reports whether kubeadm runs etcd by the node's own documents as it does
 // by the cluster's, which "kubeadm join" reads: patches may be of one node alone.
@@ -95,8 +132,11 @@ func (c *controlPlane) knowsEtcd(ctx context.Context) bool {
 		return false
 	}
 	defer api.CloseIdleConnections()
-	answer, err := api.ask(ctx, http.MethodGet, "/api/v1/namespaces/kube-system/configmaps/kubeadm-config", nil)
-	if err != nil {
+	var answer []byte
+	if until(ctx, knowLimit, apiInterval, func() bool {
+		answer, err = api.ask(ctx, http.MethodGet, "/api/v1/namespaces/kube-system/configmaps/kubeadm-config", nil)
+		return err == nil
+	}) != nil || err != nil {
 		return false
 	}
 	var kept struct {
@@ -283,12 +323,8 @@ func (p *staticPod) alone(name string) []string {
 	for _, env := range c.Env {
 		args = append(args, "--env="+env.Name+"="+env.Value)
 	}
-	for _, mount := range c.Mounts {
-		for _, volume := range p.Spec.Volumes {
-			if volume.Name == mount.Name {
-				args = append(args, "--mount=type=bind,src="+volume.HostPath.Path+",dst="+mount.MountPath+",options=rbind:rw")
-			}
-		}
+	for _, mount := range c.VolumeMounts {
+		args = append(args, "--mount=type=bind,src="+p.hostPath(mount.Name)+",dst="+mount.MountPath+",options=rbind:rw")
 	}
 	return slices.Concat(args, []string{c.Image, name}, c.Command)
 }
@@ -354,10 +390,10 @@ func (c *controlPlane) vote(ctx context.Context, first string, m *member) error 
 	}
 	var refused error
 	err := until(ctx, memberLimit, promoteInterval, func() bool {
-		var id string
-		if id, refused = c.memberID(ctx, first, m.url); refused == nil {
-			// while it is behind, and while another one is on its way
-			refused = exec.Run(ctx, c.Runner, etcdctl(first, "member", "promote", id)...)
+		var known nodeimage.EtcdMember
+		if known, refused = c.member(ctx, first, m.url); refused == nil && known.Learner {
+			// refused while it is behind, and while another one is on its way
+			refused = exec.Run(ctx, c.Runner, etcdctl(first, "member", "promote", known.ID)...)
 		}
 		return refused == nil
 	})
@@ -377,16 +413,16 @@ const (
 // program starts.
 const promoteInterval = 100 * time.Millisecond
 
-// memberID is the ID of the member whose peers find it at a URL, by another one.
-func (c *controlPlane) memberID(ctx context.Context, endpoint, url string) (string, error) {
+// member is the member whose peers find it at a URL, as another one knows it.
+func (c *controlPlane) member(ctx context.Context, endpoint, url string) (nodeimage.EtcdMember, error) {
 	list, err := c.members(ctx, endpoint)
 	if err != nil {
-		return "", err
+		return nodeimage.EtcdMember{}, err
 	}
 	for _, m := range list {
 		if slices.Contains(m.PeerURLs, url) {
-			return m.ID, nil
+			return m, nil
 		}
 	}
-	return "", fmt.Errorf("no member of etcd is at %s", url)
+	return nodeimage.EtcdMember{}, fmt.Errorf("no member of etcd is at %s", url)
 }

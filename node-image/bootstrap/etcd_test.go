@@ -121,10 +121,10 @@ func newAnnounced(t *testing.T) *announced {
 	a.node, a.fake, a.sent = joiningNode(t, announcedConf)
 	a.server = etcdPeers(t, a.node)
 	url := a.server.URL
-	a.fake.put(nodeimage.PlanPath, fmt.Sprintf(`{"role": "control-plane", "name": "dev-control-plane3", "etcdBefore": [%[1]q, "https://10.201.0.3:2380"],
+	// the server stands for the second member too, at a URL that is not its own
+	a.fake.put(nodeimage.PlanPath, fmt.Sprintf(`{"role": "control-plane", "name": "dev-control-plane3", "etcdBefore": [%[1]q, "%[1]s/"],
 		"etcdMembers": {"dev-control-plane": "https://10.201.0.2:2380", "dev-control-plane2": "https://10.201.0.3:2380", "dev-control-plane3": %[1]q}}`, url))
-	a.fake.put(nodeimage.PlanPath, strings.Replace(read(t, a.node, nodeimage.PlanPath), `, "https://10.201.0.3:2380"],`, fmt.Sprintf(`, %q],`, url), 1))
-	a.fake.members = fmt.Sprintf(`{"members": [{"ID": 1, "peerURLs": ["https://10.201.0.2:2380"]}, {"ID": 7, "peerURLs": [%q]}]}`, url)
+	a.fake.members = fmt.Sprintf(`{"members": [{"ID": 1, "peerURLs": ["https://10.201.0.2:2380"]}, {"ID": 7, "peerURLs": [%q], "isLearner": true}]}`, url)
 	a.fake.ctr = earlyMember(a.fake)
 	a.node.probe = answers(map[apiState]time.Duration{apiAnswers: 0, apiReady: 0})
 	a.api = &answeringAPI{made: map[string][]map[string]any{}}
@@ -212,6 +212,20 @@ func TestJoinAnnouncedMember(t *testing.T) {
 	diff(t, []string{"node/etcd-turn", "node/etcd-catch-up", "node/etcd-join", "node/api-server"}, phases)
 }
 
+// TestJoinPromotedMember: a vote of which the answer was lost is not asked for again.
+func TestJoinPromotedMember(t *testing.T) {
+	a := newAnnounced(t)
+	a.fake.members = strings.Replace(a.fake.members, `, "isLearner": true`, "", 1)
+	if err := a.node.Join(t.Context(), joinInput(t, discovery, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range a.fake.run("etcdctl") {
+		if strings.Contains(command, "promote") {
+			t.Errorf("ran %s", command)
+		}
+	}
+}
+
 // joinsEtcd reports whether a command of kubeadm's runs the phase that joins etcd.
 func joinsEtcd(command string) bool {
 	return strings.HasPrefix(command, "kubeadm join") && !strings.Contains(command, "etcd-join")
@@ -221,12 +235,19 @@ func joinsEtcd(command string) bool {
 // does the whole, and finds nothing that was begun.
 func TestJoinEtcdByKubeadm(t *testing.T) {
 	for name, change := range map[string]func(*announced){
-		"etcd is elsewhere":       func(a *announced) { a.manifest = "" },
-		"no manifest at all":      func(a *announced) { a.manifest = "\t--initial-cluster=x" },
-		"another manifest":        func(a *announced) { a.manifest = strings.ReplaceAll(etcdPod, "--initial-cluster=", "--x=") },
-		"two containers":          func(a *announced) { a.manifest = etcdPod + "---\n" + etcdPod },
-		"no API":                  func(a *announced) { a.api.answers = map[string][]string{"GET " + kubeadmConfigPath: {"403 {}"}} },
-		"garbage is kept":         func(a *announced) { a.keep("[") },
+		"etcd is elsewhere":  func(a *announced) { a.manifest = "" },
+		"no manifest at all": func(a *announced) { a.manifest = "\t--initial-cluster=x" },
+		"another manifest":   func(a *announced) { a.manifest = strings.ReplaceAll(etcdPod, "--initial-cluster=", "--x=") },
+		"two containers":     func(a *announced) { a.manifest = etcdPod + "---\n" + etcdPod },
+		"no API":             func(a *announced) { a.api.answers = map[string][]string{"GET " + kubeadmConfigPath: {"403 {}"}} },
+		"garbage is kept":    func(a *announced) { a.keep("[") },
+		"somebody's user": func(a *announced) {
+			a.manifest = strings.Replace(etcdPod, "    env:", "    securityContext: {runAsUser: 7}\n    env:", 1)
+		},
+		"another volume": func(a *announced) {
+			a.manifest = strings.Replace(etcdPod, "  - hostPath:\n      path: /var/lib/etcd\n", "  - hostPath: {path: \"\"}\n", 1)
+		},
+		"no data":                 func(a *announced) { a.manifest = strings.Replace(etcdPod, "--data-dir", "--wal-dir", 1) },
 		"another directory":       func(a *announced) { a.keep(strings.Replace(clusterConf, "/var/lib/etcd", "/data", 1)) },
 		"another version":         func(a *announced) { a.keep(strings.Replace(clusterConf, "v1.36.3", "v1.36.2", 1)) },
 		"other arguments":         func(a *announced) { a.keep(strings.Replace(clusterConf, `"1"`, `"2"`, 1)) },
