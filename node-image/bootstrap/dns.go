@@ -173,19 +173,19 @@ func (of *deployment) choosesNodes() bool {
 
 // makePods makes a ReplicaSet of the Deployment, and its pods.
 func (d *dns) makePods(ctx context.Context, of *deployment) error {
-	set, err := of.replicaSet()
+	hash, err := of.hash()
 	if err != nil {
 		return err
 	}
-	body, err := d.post(ctx, appsOfSystem+"replicasets", set)
+	body, err := d.post(ctx, appsOfSystem+"replicasets", of.replicaSet(hash))
 	if err != nil {
 		return err
 	}
-	var made struct{ Metadata struct{ Name, UID string } }
+	var made struct{ Metadata struct{ UID string } }
 	if err := json.Unmarshal(body, &made); err != nil {
 		return err
 	}
-	pod := of.pod(set, made.Metadata.UID, d.node)
+	pod := of.pod(hash, made.Metadata.UID, d.node)
 	for range of.Spec.Replicas {
 		if _, err := d.post(ctx, systemPods, pod); err != nil {
 			return err
@@ -197,22 +197,29 @@ func (d *dns) makePods(ctx context.Context, of *deployment) error {
 // hashLabel tells the pods of one template of a Deployment from those of others.
 const hashLabel = "pod-template-hash"
 
-// replicaSet is one with the Deployment's template. The Deployment's controller
-// knows its own ReplicaSet by the template, whatever the hash is (FindNewReplicaSet,
+// hash is one of the Deployment's template. The Deployment's controller knows its own
+// ReplicaSet by the template, whatever the hash is (FindNewReplicaSet,
 // k8s.io/kubernetes pkg/controller/deployment/util).
-func (of *deployment) replicaSet() (object, error) {
+func (of *deployment) hash() (string, error) {
 	template, err := json.Marshal(of.Spec.Template)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	sum := fnv.New32a()
 	_, _ = sum.Write(template) // never fails
-	hash := fmt.Sprintf("%08x", sum.Sum32())
+	return fmt.Sprintf("%08x", sum.Sum32()), nil
+}
+
+// setName is the name of the ReplicaSet of a template with a hash.
+func (of *deployment) setName(hash string) string { return of.Metadata.Name + "-" + hash }
+
+// replicaSet is one with the Deployment's template, which has a hash.
+func (of *deployment) replicaSet(hash string) object {
 	labels := with(of.Spec.Template.Metadata.Labels, hash)
 	return object{
 		"kind": "ReplicaSet", "apiVersion": "apps/v1",
 		"metadata": object{
-			"name": of.Metadata.Name + "-" + hash, "labels": labels,
+			"name": of.setName(hash), "labels": labels,
 			"ownerReferences": owner("apps/v1", "Deployment", of.Metadata.Name, of.Metadata.UID),
 		},
 		"spec": object{
@@ -223,18 +230,18 @@ func (of *deployment) replicaSet() (object, error) {
 				"spec":     of.Spec.Template.Spec,
 			},
 		},
-	}, nil
+	}
 }
 
-// pod is a pod of a ReplicaSet of the Deployment's, on a node.
-func (of *deployment) pod(set object, uid, node string) object {
-	name := set["metadata"].(object)["name"].(string)
+// pod is a pod of the ReplicaSet with a hash and a UID, on a node.
+func (of *deployment) pod(hash, uid, node string) object {
+	name := of.setName(hash)
 	spec := maps.Clone(of.Spec.Template.Spec)
 	spec["nodeName"] = node
 	return object{
 		"kind": "Pod", "apiVersion": "v1",
 		"metadata": object{
-			"generateName": name + "-", "labels": set["metadata"].(object)["labels"], "annotations": of.Spec.Template.Metadata.Annotations,
+			"generateName": name + "-", "labels": with(of.Spec.Template.Metadata.Labels, hash), "annotations": of.Spec.Template.Metadata.Annotations,
 			"ownerReferences": owner("apps/v1", "ReplicaSet", name, uid),
 		},
 		"spec": spec,

@@ -80,10 +80,7 @@ func (n *Node) admin() (*maker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.as != nil {
-		return &maker{n.as(nodeimage.AdminConfPath), user.Server}, nil
-	}
-	client, err := user.client(nodeimage.AdminConfPath)
+	client, err := n.clientAs(nodeimage.AdminConfPath)
 	if err != nil {
 		return nil, err
 	}
