@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -29,22 +28,27 @@ func Run(root string) error {
 	return errors.Join(errs...)
 }
 
-// slack is how late a sleep may end when the processor has nothing else to do,
-// in nanoseconds. Go programs wake up for each of their timers alone, and for a
-// look after each waking; the control plane has hundreds a second, of queues
-// that count what they hold and of loops that ask each tenth of a second. What
-// is due within this time of each other becomes one waking.
-const slack = "20000000"
-
-// controlPlane are the programs of the static pods, as the kernel names
-// processes: with at most 15 characters.
-var controlPlane = []string{"etcd", "kube-apiserver", "kube-controller", "kube-scheduler"}
+// slack is how late a sleep of a program may end when the processor has nothing
+// else to do, in nanoseconds, by the name that the kernel knows a process by: at
+// most 15 characters. Go programs wake up for each of their timers alone, and for a
+// look after each waking; the control plane has hundreds a second, of queues that
+// count what they hold and of loops that ask each tenth of a second. What is due
+// within this time of each other becomes one waking. What the control plane does on
+// request waits for no timer; the kubelet takes short waits one after the other when
+// it starts a pod, so that its slack is shorter.
+var slack = map[string]string{
+	"etcd":            "100000000",
+	"kube-apiserver":  "100000000",
+	"kube-controller": "100000000",
+	"kube-scheduler":  "100000000",
+	kubelet:           "20000000",
+}
 
 // kubelet is the node's own, which no container has. It has precise timers while
-// the node starts: it takes many short waits one after the other then.
+// the node starts: it takes many short waits then.
 const kubelet = "kubelet"
 
-// slacken gives the threads of the control plane and the kubelet the slack.
+// slacken gives the threads of the control plane and the kubelet their slack.
 // Threads that they start inherit it, and what others run does not.
 func slacken(root string) error {
 	statuses, err := filepath.Glob(filepath.Join(root, "/proc/[0-9]*/status"))
@@ -54,8 +58,12 @@ func slacken(root string) error {
 	var errs []error
 	for _, path := range statuses {
 		status, err := os.ReadFile(path)
-		if err != nil || !isOfNode(status) {
-			continue // it ended, or is another's
+		if err != nil {
+			continue // it ended
+		}
+		late, ok := slack[ofNode(status)]
+		if !ok {
+			continue
 		}
 		threads, err := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
 		if err != nil {
@@ -64,7 +72,7 @@ func slacken(root string) error {
 		for _, thread := range threads {
 			// each thread has a directory of its own there, though none is listed
 			at := filepath.Join(root, "/proc", thread.Name(), "timerslack_ns")
-			if err := os.WriteFile(at, []byte(slack), 0); !gone(err) {
+			if err := os.WriteFile(at, []byte(late), 0); !gone(err) {
 				errs = append(errs, err)
 			}
 		}
@@ -75,11 +83,10 @@ func slacken(root string) error {
 // gone reports whether a thread has ended, which is no error.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
-// isOfNode reads a process's status: it is the node's kubelet, or the first one
-// of a container of this node, and not of a node within it, and has one of the
-// names.
-func isOfNode(status []byte) bool {
-	var name string
+// ofNode reads a process's status. It is the name of the node's kubelet or of the
+// first process of a container of this node, and not of a node within it; of others
+// it is empty.
+func ofNode(status []byte) (name string) {
 	var ids []string
 	for line := range bytes.Lines(status) {
 		key, value, _ := strings.Cut(string(line), ":")
@@ -90,10 +97,10 @@ func isOfNode(status []byte) bool {
 			ids = strings.Fields(value)
 		}
 	}
-	if name == kubelet {
-		return len(ids) == 1
+	if name == kubelet && len(ids) == 1 || name != kubelet && len(ids) == 2 && ids[1] == "1" {
+		return name
 	}
-	return slices.Contains(controlPlane, name) && len(ids) == 2 && ids[1] == "1"
+	return ""
 }
 
 // programDirs are where the programs and libraries of a node are.

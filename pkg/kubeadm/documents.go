@@ -30,7 +30,7 @@ func clusterConfiguration(in Input) object {
 		apiServerArgs = append(apiServerArgs, argument("runtime-config", joined(c.RuntimeConfig)))
 	}
 	apiServerArgs = append(apiServerArgs, apiServerSecurity(in)...)
-	apiServer := object{certSANs: names(in), "extraEnvs": smallHeap(), extraArgs: apiServerArgs}
+	apiServer := object{certSANs: names(in), "extraEnvs": heap(30, 128), extraArgs: apiServerArgs}
 	manager := append(slices.Clone(gates),
 		// its own start is throttled by the default limits of 20 and 30: the
 		// controllers of a new cluster wait in one queue
@@ -53,8 +53,8 @@ func clusterConfiguration(in Input) object {
 			"dnsDomain": c.Networking.DNSDomain,
 		},
 		"apiServer":         apiServer,
-		"controllerManager": object{"extraEnvs": quickStart(), extraArgs: manager, extraVolumes: []any{servingVolume(managerName)}},
-		"scheduler":         object{"extraEnvs": quickStart(), extraArgs: scheduler, extraVolumes: []any{servingVolume(schedulerName)}},
+		"controllerManager": object{"extraEnvs": smallHeap(), extraArgs: manager, extraVolumes: []any{servingVolume(managerName)}},
+		"scheduler":         object{"extraEnvs": smallHeap(), extraArgs: scheduler, extraVolumes: []any{servingVolume(schedulerName)}},
 		"etcd":              object{"local": localEtcd(in)},
 	}
 	if c.Networking.KubeProxyMode == "none" {
@@ -75,14 +75,23 @@ func impatient() []any {
 	return []any{argument("heartbeat-interval", "50"), argument("election-timeout", "250")}
 }
 
-// smallHeap is the environment of a Go program whose heap may grow by a half
-// before it is swept, where the default lets it double. It is no limit: a
-// cluster with many objects may take the memory that it needs.
-func smallHeap() []any { return append([]any{argument("GOGC", "50")}, quickStart()...) }
+// reticent has etcd say less often, unasked, how far each watch has come: each of
+// the API server's sixty would be told each 5 s (kubeadm's). That serves clients who
+// turn from one API server to another; a lone one starts with new caches, and asks
+// when a read needs to know.
+func reticent() any { return argument("watch-progress-notify-interval", "60s") }
 
-// quickStart is the environment of a program of the node image whose heap may
-// grow while it starts (pkg/release/combine.go); others pass it over.
-func quickStart() []any { return []any{argument("PETRI_STARTUP_HEAP", "192")} }
+// smallHeap is heap for a program that keeps little.
+func smallHeap() []any { return heap(50, 16) }
+
+// heap is the environment of a Go program whose heap may grow by so many percent
+// before it is swept, where the default lets it double. It is no limit: a cluster
+// with many objects may take the memory that it needs. A program of the node image
+// is swept in its first half minute when its heap has so many MiB
+// (pkg/release/combine.go); others pass that over.
+func heap(percent, startup int) []any {
+	return []any{argument("GOGC", strconv.Itoa(percent)), argument("PETRI_STARTUP_HEAP", strconv.Itoa(startup))}
+}
 
 // ephemeralDir is on a tmpfs of every node.
 const ephemeralDir = "/run/petri/etcd"
@@ -92,13 +101,17 @@ func localEtcd(in Input) object {
 	c := in.Cluster
 	out := object{"extraEnvs": smallHeap()}
 	var args []any
-	if members := len(c.ControlPlanes()); members == 1 {
+	members := len(c.ControlPlanes())
+	if members == 1 {
 		args = impatient()
-	} else if TakesLearners(in.KubernetesVersion) {
-		// the members that join are announced at once
-		args = append(args, argument("max-learners", strconv.Itoa(members-1)))
 	}
 	if TakesLearners(in.KubernetesVersion) {
+		if members == 1 {
+			args = append(args, reticent())
+		} else {
+			// the members that join are announced at once
+			args = append(args, argument("max-learners", strconv.Itoa(members-1)))
+		}
 		args = append(args, separateHTTP(in))
 	}
 	if c.Ephemeral {

@@ -10,7 +10,7 @@ import (
 // Extend changes a ClusterConfiguration that Render made for one control plane,
 // as the cluster keeps it, into that of one which will not stay alone: nodes
 // name the API by another endpoint, the controllers elect a leader, and etcd
-// waits as long for its peers as it does by default. All else stays, also what
+// waits as long for its peers, and tells as much, as it does with kubeadm's defaults. All else stays, also what
 // kubeadm or somebody has changed since. Extending twice changes nothing.
 func Extend(clusterConfiguration []byte, endpoint string) ([]byte, error) {
 	var d object
@@ -27,7 +27,7 @@ func Extend(clusterConfiguration []byte, endpoint string) ([]byte, error) {
 	}
 	if etcd, ok := d["etcd"].(object); ok {
 		if local, ok := etcd["local"].(object); ok {
-			dropArguments(local, impatient())
+			dropArguments(local, append(impatient(), reticent()))
 		}
 	}
 	return yaml.Marshal(d)

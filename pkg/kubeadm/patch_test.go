@@ -115,7 +115,7 @@ func TestMergePatchesOfWhatIsNotThere(t *testing.T) {
 	if diff := cmp.Diff([]any{"localhost", "127.0.0.1", "dev-control-plane", "192.168.1.10", "shop.test"}, at(d, "apiServer", certSANs)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(arguments("heartbeat-interval", "50", "election-timeout", "250", "listen-client-http-urls", "https://127.0.0.1:2382", "v", "1"), at(d, "etcd", "local", extraArgs)); diff != "" {
+	if diff := cmp.Diff(arguments("heartbeat-interval", "50", "election-timeout", "250", "watch-progress-notify-interval", "60s", "listen-client-http-urls", "https://127.0.0.1:2382", "v", "1"), at(d, "etcd", "local", extraArgs)); diff != "" {
 		t.Errorf("etcd's (-want +got):\n%s", diff)
 	}
 	if got := at(d, "scheduler", extraArgs); got != nil {

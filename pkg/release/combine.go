@@ -190,8 +190,9 @@ func init() {
 
 // heapSource lets a program's heap grow to a size while it starts, when it is told
 // to, before it is swept. A daemon makes most of its garbage in its first seconds,
-// when it has the least time to collect it. Where much of it is no garbage, as with a
-// full store, it is not let go on.
+// when it has the least time to collect it. What is no garbage then lies scattered
+// over so much memory for good, which is why the size is not larger. Where most of it
+// is no garbage, as with a full store, it grows as later.
 const heapSource = `// Package heap collects little garbage while a program starts.
 package heap
 
@@ -237,15 +238,14 @@ func (s *starting) watch() { runtime.SetFinalizer(new(mark), func(*mark) { s.col
 func (s *starting) collected() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
 	live := make([]metrics.Sample, 1)
 	live[0].Name = "/gc/heap/live:bytes"
 	metrics.Read(live)
 	kept := max(minimum, int(live[0].Value.Uint64()))
-	if s.ended || kept > s.goal/2 {
-		debug.SetGCPercent(s.lasting)
-		return
-	}
-	debug.SetGCPercent(100 * (s.goal - kept) / kept)
+	debug.SetGCPercent(max(s.lasting, 100*(s.goal-kept)/kept))
 	s.watch()
 }
 
