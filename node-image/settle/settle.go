@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -28,21 +29,31 @@ func Run(root string) error {
 	return errors.Join(errs...)
 }
 
-// slack is how late a sleep of a program may end when the processor has nothing
-// else to do, in nanoseconds, by the name that the kernel knows a process by: at
-// most 15 characters. Go programs wake up for each of their timers alone, and for a
-// look after each waking; the control plane has hundreds a second, of queues that
-// count what they hold and of loops that ask each tenth of a second. What is due
-// within this time of each other becomes one waking. What the control plane does on
-// request waits for no timer; the kubelet takes short waits one after the other when
-// it starts a pod, so that its slack is shorter.
+// How late a sleep of a program may end when the processor has nothing else to do,
+// in nanoseconds. Go programs wake up for each of their timers alone, and for a look
+// after each waking; the control plane has hundreds a second, of queues that count
+// what they hold and of loops that ask each tenth of a second. What is due within
+// this time of each other becomes one waking.
+const (
+	patient = "100000000" // few requests wait for a timer
+	brisk   = "20000000"  // several short waits come one after the other
+)
+
+// slack is by the names that the kernel knows processes by: at most 15 characters.
 var slack = map[string]string{
-	"etcd":            "100000000",
-	"kube-apiserver":  "100000000",
-	"kube-controller": "100000000",
-	"kube-scheduler":  "100000000",
-	kubelet:           "20000000",
+	etcd:              brisk,
+	"kube-apiserver":  patient,
+	"kube-controller": patient,
+	"kube-scheduler":  patient,
+	kubelet:           brisk,
 }
+
+// A member of etcd counts ticks until it takes its leader for dead. One that is alone
+// (pkg/kubeadm) has nobody to wait for.
+const (
+	etcd  = "etcd"
+	alone = "--heartbeat-interval=50"
+)
 
 // kubelet is the node's own, which no container has. It has precise timers while
 // the node starts: it takes many short waits then.
@@ -61,9 +72,13 @@ func slacken(root string) error {
 		if err != nil {
 			continue // it ended
 		}
-		late, ok := slack[ofNode(status)]
+		name := ofNode(status)
+		late, ok := slack[name]
 		if !ok {
 			continue
+		}
+		if name == etcd && isAlone(filepath.Dir(path)) {
+			late = patient
 		}
 		threads, err := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
 		if err != nil {
@@ -83,9 +98,15 @@ func slacken(root string) error {
 // gone reports whether a thread has ended, which is no error.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
-// ofNode reads a process's status. It is the name of the node's kubelet or of the
-// first process of a container of this node, and not of a node within it; of others
-// it is empty.
+// isAlone reports whether the etcd with that directory of /proc has no peers.
+func isAlone(process string) bool {
+	cmdline, err := os.ReadFile(filepath.Join(process, "cmdline"))
+	return err == nil && slices.Contains(strings.Split(string(cmdline), "\x00"), alone)
+}
+
+// ofNode reads a process's status and returns the name of the node's kubelet, or of
+// the first process of a container of this node and not of a node within it. For
+// others it returns nothing.
 func ofNode(status []byte) (name string) {
 	var ids []string
 	for line := range bytes.Lines(status) {

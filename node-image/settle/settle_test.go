@@ -33,6 +33,7 @@ func TestSlacken(t *testing.T) {
 	files := map[string]string{}
 	for pid, status := range map[string]string{
 		"10": "Name:\tetcd\nNSpid:\t10\t1\n",
+		"11": "Name:\tetcd\nNSpid:\t11\t1\n", // has peers
 		"20": "Name:\tkube-controller\nNSpid:\t20\t1\n",
 		"30": "Name:\tmine\nNSpid:\t30\t1\n",
 		"40": "Name:\tetcd\nNSpid:\t40\t9\n",    // what a pod's own program calls so
@@ -48,21 +49,23 @@ func TestSlacken(t *testing.T) {
 		}
 	}
 	files["proc/10/task/12/comm"] = "" // has ended since
+	files["proc/10/cmdline"] = "etcd\x00--name=a\x00--heartbeat-interval=50\x00--election-timeout=250\x00"
+	files["proc/11/cmdline"] = "etcd\x00--name=a\x00"
 	root := lay(t, files)
 	if err := slacken(root); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
-	for _, thread := range []string{"10", "101", "20", "201", "30", "301", "40", "401", "50", "501", "60", "601", "70", "701", "80", "801"} {
+	for _, thread := range []string{"10", "101", "11", "111", "20", "201", "30", "301", "40", "401", "50", "501", "60", "601", "70", "701", "80", "801"} {
 		if data, err := os.ReadFile(filepath.Join(root, "proc", thread, "timerslack_ns")); err != nil {
 			t.Fatal(err)
 		} else if string(data) != "50000" {
 			got[thread] = string(data)
 		}
 	}
-	const controlPlane, kubelet = "100000000", "20000000"
+	const long, short = "100000000", "20000000"
 	want := map[string]string{
-		"10": controlPlane, "101": controlPlane, "20": controlPlane, "201": controlPlane, "70": kubelet, "701": kubelet,
+		"10": long, "101": long, "11": short, "111": short, "20": long, "201": long, "70": short, "701": short,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("threads with slack (-want +got):\n%s", diff)

@@ -30,7 +30,7 @@ func clusterConfiguration(in Input) object {
 		apiServerArgs = append(apiServerArgs, argument("runtime-config", joined(c.RuntimeConfig)))
 	}
 	apiServerArgs = append(apiServerArgs, apiServerSecurity(in)...)
-	apiServer := object{certSANs: names(in), "extraEnvs": heap(30, 128), extraArgs: apiServerArgs}
+	apiServer := object{certSANs: names(in), "extraEnvs": heap(30, 160), extraArgs: apiServerArgs}
 	manager := append(slices.Clone(gates),
 		// its own start is throttled by the default limits of 20 and 30: the
 		// controllers of a new cluster wait in one queue
@@ -75,10 +75,10 @@ func impatient() []any {
 	return []any{argument("heartbeat-interval", "50"), argument("election-timeout", "250")}
 }
 
-// reticent has etcd say less often, unasked, how far each watch has come: each of
-// the API server's sixty would be told each 5 s (kubeadm's). That serves clients who
-// turn from one API server to another; a lone one starts with new caches, and asks
-// when a read needs to know.
+// reticent has etcd say less often, unasked, how far each watch has come. kubeadm has
+// it say so each 5 s, to each of the API server's sixty. That serves clients who turn
+// from one API server to another; a lone one starts with new caches, and asks when a
+// read needs to know.
 func reticent() any { return argument("watch-progress-notify-interval", "60s") }
 
 // smallHeap is heap for a program that keeps little.
@@ -87,7 +87,7 @@ func smallHeap() []any { return heap(50, 16) }
 // heap is the environment of a Go program whose heap may grow by so many percent
 // before it is swept, where the default lets it double. It is no limit: a cluster
 // with many objects may take the memory that it needs. A program of the node image
-// is swept in its first half minute when its heap has so many MiB
+// may grow threefold in its first half minute, up to about so many MiB
 // (pkg/release/combine.go); others pass that over.
 func heap(percent, startup int) []any {
 	return []any{argument("GOGC", strconv.Itoa(percent)), argument("PETRI_STARTUP_HEAP", strconv.Itoa(startup))}

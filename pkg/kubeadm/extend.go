@@ -9,9 +9,10 @@ import (
 
 // Extend changes a ClusterConfiguration that Render made for one control plane,
 // as the cluster keeps it, into that of one which will not stay alone: nodes
-// name the API by another endpoint, the controllers elect a leader, and etcd
-// waits as long for its peers, and tells as much, as it does with kubeadm's defaults. All else stays, also what
-// kubeadm or somebody has changed since. Extending twice changes nothing.
+// name the API by another endpoint, the controllers elect a leader, and etcd has
+// kubeadm's defaults for heartbeats, elections and progress messages. All else
+// stays, also what kubeadm or somebody has changed since. Extending twice changes
+// nothing.
 func Extend(clusterConfiguration []byte, endpoint string) ([]byte, error) {
 	var d object
 	if err := yaml.Unmarshal(clusterConfiguration, &d); err != nil {

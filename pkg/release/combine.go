@@ -188,11 +188,12 @@ func init() {
 }
 `
 
-// heapSource lets a program's heap grow to a size while it starts, when it is told
-// to, before it is swept. A daemon makes most of its garbage in its first seconds,
-// when it has the least time to collect it. What is no garbage then lies scattered
-// over so much memory for good, which is why the size is not larger. Where most of it
-// is no garbage, as with a full store, it grows as later.
+// heapSource lets a program's heap grow threefold before it is swept while it starts,
+// up to a size that it is told. A daemon makes most of its garbage in its first
+// seconds, when it has the least time to collect it. What it keeps then lies scattered
+// over as much memory for good, so the first sweeps come early, when they cost little,
+// and the size should be no larger than it must. Once GOGC asks for more, as with a
+// full store, GOGC counts.
 const heapSource = `// Package heap collects little garbage while a program starts.
 package heap
 
@@ -208,6 +209,8 @@ import (
 
 const (
 	minimum = 4 << 20 // bytes, the heap's first goal at a GOGC of 100 (runtime/mgcpacer.go)
+	first   = 16 << 20 // bytes, when it is swept first
+	growth  = 200     // percent
 	startup = 30 * time.Second
 )
 
@@ -217,7 +220,11 @@ func init() {
 		return
 	}
 	s := &starting{goal: mib << 20}
-	s.lasting = debug.SetGCPercent(100 * s.goal / minimum)
+	s.lasting = debug.SetGCPercent(100 * min(s.goal, first) / minimum)
+	if s.lasting < 0 { // somebody has turned collecting off
+		debug.SetGCPercent(s.lasting)
+		return
+	}
 	s.watch()
 	time.AfterFunc(startup, s.end)
 }
@@ -245,7 +252,7 @@ func (s *starting) collected() {
 	live[0].Name = "/gc/heap/live:bytes"
 	metrics.Read(live)
 	kept := max(minimum, int(live[0].Value.Uint64()))
-	debug.SetGCPercent(max(s.lasting, 100*(s.goal-kept)/kept))
+	debug.SetGCPercent(max(s.lasting, min(growth, 100*(s.goal-kept)/kept)))
 	s.watch()
 }
 
