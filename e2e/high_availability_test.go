@@ -33,6 +33,7 @@ func TestHighAvailability(t *testing.T) {
 	h := &highlyAvailable{cluster: c, writer: startWriter(t, c)}
 	t.Run("all are there", h.allAreThere)
 	t.Run("members catch up", h.membersCatchUp)
+	t.Run("timers", func(t *testing.T) { checkTimers(t, h.controlPlanes()[0], "20000000") })
 	t.Run("etcd trusts members only", h.etcdTrustsMembersOnly)
 	t.Run("kind knows it", h.kindKnowsIt)
 	t.Run("balancers are told", h.balancersAreTold)

@@ -44,6 +44,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("security", func(t *testing.T) { checkTokens(t, c) })
 	t.Run("roles", func(t *testing.T) { checkDefaultRoles(t, c) })
 	t.Run("dns", func(t *testing.T) { checkFirstDNS(t, c) })
+	t.Run("timers", func(t *testing.T) { checkTimers(t, c.name+"-control-plane", "100000000") })
 	t.Run("disk", func(t *testing.T) { checkDisk(t, c) })
 	t.Run("twice", func(t *testing.T) {
 		r := c.petri(t.Context(), withImage([]string{"create", "cluster", "--name", c.name})...)
@@ -144,6 +145,27 @@ func checkFirstDNS(t *testing.T, c *cluster) {
 	for _, set := range list("replicasets") {
 		if old := set.Metadata.UID == sets[0].Metadata.UID; old != (set.Spec.Replicas == 0) {
 			t.Errorf("after a rollout: %+v", set)
+		}
+	}
+}
+
+// checkTimers wants that a node that has settled has programs whose timers may be late,
+// etcd's by so many nanoseconds.
+func checkTimers(t *testing.T, node, etcd string) {
+	t.Helper()
+	docker(t, "exec", node, "systemctl", "start", "petri-settle.service")
+	got := map[string]string{}
+	for line := range strings.Lines(docker(t, "exec", node, "sh", "-c",
+		`for p in /proc/[0-9]*; do echo "$(cat $p/comm) $(cat $p/timerslack_ns)"; done 2>/dev/null`)) {
+		name, late, _ := strings.Cut(strings.TrimSpace(line), " ")
+		got[name] = late
+	}
+	for name, want := range map[string]string{
+		"etcd": etcd, "kube-apiserver": "100000000", "kube-controller": "100000000", "kube-scheduler": "100000000",
+		"kubelet": "20000000", "containerd": "50000", "coredns": "50000", // what the kernel gives
+	} {
+		if got[name] != want {
+			t.Errorf("timers of %s on %s may be %s ns late, not %s", name, node, got[name], want)
 		}
 	}
 }
