@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/petri-cluster/petri/pkg/nodeimage"
 )
 
 // Run does it to the node whose file system is at root.
@@ -49,10 +51,10 @@ var slack = map[string]string{
 }
 
 // A member of etcd counts ticks until it takes its leader for dead. One that is alone
-// (pkg/kubeadm) has nobody to wait for.
+// has nobody to wait for.
 const (
 	etcd  = "etcd"
-	alone = "--heartbeat-interval=50"
+	alone = "--heartbeat-interval=" + nodeimage.LoneEtcdHeartbeat
 )
 
 // kubelet is the node's own, which no container has. It has precise timers while

@@ -72,7 +72,7 @@ func alone() []any { return []any{argument("leader-elect", "false")} }
 // election timeout before it votes for itself; nobody else's heartbeats can be
 // late.
 func impatient() []any {
-	return []any{argument("heartbeat-interval", "50"), argument("election-timeout", "250")}
+	return []any{argument("heartbeat-interval", nodeimage.LoneEtcdHeartbeat), argument("election-timeout", "250")}
 }
 
 // reticent has etcd say less often, unasked, how far each watch has come. kubeadm has

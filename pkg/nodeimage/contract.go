@@ -184,6 +184,10 @@ const (
 	RoleImageServer = "image-server"
 )
 
+// LoneEtcdHeartbeat is the interval of heartbeats, in milliseconds, that an etcd with no
+// peers is given; the node knows such an etcd by it.
+const LoneEtcdHeartbeat = "50"
+
 // Ports inside a node.
 const (
 	// APIServerPort is the port of an API server. The load balancer serves it

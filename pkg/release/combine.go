@@ -208,9 +208,9 @@ import (
 )
 
 const (
-	minimum = 4 << 20 // bytes, the heap's first goal at a GOGC of 100 (runtime/mgcpacer.go)
+	minimum = 4 << 20  // bytes, the heap's first goal at a GOGC of 100 (runtime/mgcpacer.go)
 	first   = 16 << 20 // bytes, when it is swept first
-	growth  = 200     // percent
+	growth  = 200      // percent
 	startup = 30 * time.Second
 )
 
