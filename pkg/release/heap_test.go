@@ -1,45 +1,49 @@
 package release
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 	"testing"
 )
 
-// heapProgram makes garbage, keeps 40 MiB, and says whether it was swept in between,
-// and by how many percent its heap may grow at last.
+// heapProgram says, in MiB, how far its heap may grow before it is swept: when it
+// starts, after a sweep that left next to nothing, and after one that left 40 MiB.
 const heapProgram = `package main
 
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
-	"time"
+	"runtime/metrics"
 
 	_ "example.com/m/heap"
 )
 
-var sink []byte
-
-func garbage(mib int) (sweeps uint32) {
-	for range mib {
-		sink = make([]byte, 1<<20)
+// sweep ends when what follows a sweep has been done too. Finalizers run one after
+// the other, in no order within a sweep: those of the last sweep but one have run.
+func sweep() {
+	for range 3 {
+		swept := make(chan bool)
+		runtime.SetFinalizer(&struct{ _ *byte }{}, func(any) { close(swept) })
+		runtime.GC()
+		<-swept
 	}
-	time.Sleep(20 * time.Millisecond) // what comes after a sweep runs beside
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.NumGC
+}
+
+func goal() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	metrics.Read(s)
+	return min(s[0].Value.Uint64()>>20, 1<<20) // that much is never
 }
 
 func main() {
-	first := garbage(40)
-	second := garbage(100)
+	start := goal()
+	sweep()
+	empty := goal()
 	kept := make([]byte, 40<<20)
-	third := garbage(200)
+	sweep()
+	fmt.Println(start, empty, goal())
 	runtime.KeepAlive(kept)
-	fmt.Printf("%v %v %v; %d\n", first > 0, second > first && second < first+20, third > second, debug.SetGCPercent(100))
 }
 `
 
@@ -55,19 +59,18 @@ func TestHeap(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	const never = 1 << 20
 	for name, c := range map[string]struct {
 		gogc, size string
-		want       string
-		atLeast    int // percent at last
-		atMost     int
+		want       [3]int // MiB; the last one to within 4
 	}{
-		"much more than it keeps": {"50", "128", "true true true", 200, 200},
-		"little more":             {"50", "80", "true true true", 60, 110},
-		"less than it keeps":      {"50", "32", "true true true", 50, 50},
-		"not told":                {"50", "", "true false true", 50, 50},
-		"not a number":            {"50", "many", "true false true", 50, 50},
-		"too small":               {"50", "3", "true false true", 50, 50},
-		"turned off":              {"off", "32", "false false false", -1, -1},
+		"much more than it keeps": {"50", "128", [3]int{16, 8, 122}},
+		"little more":             {"50", "80", [3]int{16, 8, 80}},
+		"less than it keeps":      {"50", "32", [3]int{16, 8, 61}},
+		"not told":                {"50", "", [3]int{2, 2, 61}},
+		"not a number":            {"50", "many", [3]int{2, 2, 61}},
+		"too small":               {"50", "3", [3]int{2, 2, 61}},
+		"turned off":              {"off", "32", [3]int{never, never, never}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program := exec.CommandContext(t.Context(), dir+"/program")
@@ -76,10 +79,12 @@ func TestHeap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			swept, last, _ := strings.Cut(strings.TrimSpace(string(out)), "; ")
-			percent, err := strconv.Atoi(last)
-			if err != nil || swept != c.want || percent < c.atLeast || percent > c.atMost {
-				t.Errorf("got %s, %v; want %s and %d to %d %%", out, err, c.want, c.atLeast, c.atMost)
+			var got [3]int
+			if _, err := fmt.Sscan(string(out), &got[0], &got[1], &got[2]); err != nil {
+				t.Fatalf("%q: %v", out, err)
+			}
+			if got[0] != c.want[0] || got[1] != c.want[1] || max(got[2]-c.want[2], c.want[2]-got[2]) > 4 {
+				t.Errorf("the heap may grow to %v MiB; want %v", got, c.want)
 			}
 		})
 	}
