@@ -130,9 +130,10 @@ func (h *highlyAvailable) inner() string {
 	return h.controlPlanes()[2]
 }
 
-// etcdctl asks a member of etcd.
+// etcdctl asks a member of etcd. Which loopback address one has depends on the
+// cluster's family.
 func (h *highlyAvailable) etcdctl(t *testing.T, args ...string) result {
-	const address = "https://127.0.0.1:2379"
+	const address = "https://localhost:2379"
 	command := []string{"docker", "exec", h.inner(), "etcdctl", "--endpoints=" + address, "--cacert=/etc/kubernetes/pki/etcd/ca.crt"}
 	return run(t.Context(), "", "", append(command, args...)...)
 }
