@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/petri-cluster/petri/pkg/errdefs"
+	"github.com/petri-cluster/petri/pkg/exec"
 	"github.com/petri-cluster/petri/pkg/progress"
 )
 
@@ -121,8 +122,15 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	return report, nil
 }
 
-// prepare finds the engine and asks everyone who they are.
+// prepare asks everyone who they are and finds the engine.
 func (b *bench) prepare(ctx context.Context, report *Report) (err error) {
+	for _, l := range b.launchers {
+		s, err := l.subject(ctx, exec.Host{})
+		if err != nil {
+			return err
+		}
+		report.Subjects = append(report.Subjects, s)
+	}
 	if b.place, err = choosePlace(ctx, b.opts.Image, b.launchers); err != nil {
 		return err
 	}
@@ -140,13 +148,6 @@ func (b *bench) prepare(ctx context.Context, report *Report) (err error) {
 		if err := b.place.gone(ctx, cluster, nil); err != nil {
 			return err
 		}
-	}
-	for _, l := range b.launchers {
-		s, err := l.subject(ctx, b.place)
-		if err != nil {
-			return err
-		}
-		report.Subjects = append(report.Subjects, s)
 	}
 	if report.Host, report.Engine, err = b.place.facts(ctx); err != nil {
 		return err

@@ -145,12 +145,15 @@ func (l launcher) refused(err error) error {
 	return &notMeasured{err.Error()}
 }
 
-// subject asks the launcher who it is.
+// subject asks the launcher who it is. Each answers with one word.
 func (l launcher) subject(ctx context.Context, r exec.Runner) (Subject, error) {
 	out, err := exec.Output(ctx, r, append([]string{l.program}, l.version...)...)
 	if err != nil {
 		return Subject{}, errdefs.New(errdefs.ClassUsage, "BENCH-PROGRAM", "ask %s for its version: %w", l.name, err)
 	}
-	text := strings.TrimSpace(string(out))
-	return Subject{Name: l.name, Version: text}, nil
+	words := strings.Fields(string(out))
+	if len(words) != 1 {
+		return Subject{}, errdefs.New(errdefs.ClassUsage, "BENCH-PROGRAM", "%s is not %s: asked for its version it says %q", l.program, l.name, out)
+	}
+	return Subject{Name: l.name, Version: words[0]}, nil
 }
