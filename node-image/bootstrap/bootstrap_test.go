@@ -34,7 +34,7 @@ type fakeNode struct {
 	promotes  []error // what etcdctl says when a member is to vote, in turn
 	members   string  // that etcdctl lists
 	ctr       func(args []string) error
-	kubelet   string // port on which one serves
+	kubelet   *net.TCPListener // port on which one serves
 
 	mu       sync.Mutex
 	commands []string
@@ -125,18 +125,19 @@ func serveRuntime(t *testing.T, root string) {
 }
 
 // serveKubelet lets a port stand for a kubelet that serves.
-func serveKubelet(t *testing.T) (port string) {
+func serveKubelet(t *testing.T) *net.TCPListener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	_, port, err = net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return l
+}
+
+// configureKubelet writes the kubelet's configuration, as kubeadm does.
+func (f *fakeNode) configureKubelet() {
+	f.put(kubeletConfigPath, fmt.Sprintf("healthzPort: %d\n", f.kubelet.Addr().(*net.TCPAddr).Port))
 }
 
 // run are the commands that were run of a program.

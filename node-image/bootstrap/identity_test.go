@@ -106,6 +106,7 @@ func (s *signer) sign() []byte {
 func TestJoinAwaitsIdentity(t *testing.T) {
 	s := newSigner(t)
 	node, fake, _ := newNode(t, nodeimage.Plan{Name: "other", KubeletApart: true}, joinConf)
+	fake.configureKubelet()
 	fake.kubeadm = func(context.Context, exec.Cmd) error { return nil }
 	fake.systemctl = func(command string) {
 		if command != "restart kubelet" {

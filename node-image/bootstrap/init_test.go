@@ -49,7 +49,7 @@ func initNode(t *testing.T, plan nodeimage.Plan, conf string) (*Node, *fakeNode,
 			fake.put(kubeletConfPath, kubeconfigOf("kubelet"))
 		}
 		if slices.Contains(phases, "kubelet-start") {
-			fake.put(kubeletConfigPath, "healthzPort: "+fake.kubelet+"\n")
+			fake.configureKubelet()
 		}
 		if slices.Contains(phases, "control-plane") {
 			for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} {

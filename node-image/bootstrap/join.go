@@ -98,6 +98,10 @@ func (n *Node) joinWorker(ctx context.Context, plan nodeimage.Plan, discovery cl
 	if err := exec.Run(ctx, n.Runner, "systemctl", "restart", "kubelet"); err != nil {
 		return err
 	}
+	// kubeadm, when it comes too early, asks again after half a second
+	if err := n.waitKubelet(ctx); err != nil {
+		return err
+	}
 	if err := w.run(ctx, nil, "kubelet-wait-bootstrap"); err != nil {
 		return err
 	}

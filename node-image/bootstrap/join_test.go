@@ -40,17 +40,26 @@ func joinInput(t *testing.T, discovery string, certificates nodeimage.Certificat
 
 func TestJoin(t *testing.T) {
 	node, fake, out := newNode(t, nodeimage.Plan{IgnorePreflight: []string{"Swap"}, KubeletApart: true}, "kind: JoinConfiguration\n")
+	fake.configureKubelet()
 	var order []string
 	fake.kubeadm = func(_ context.Context, cmd exec.Cmd) error {
 		data, err := os.ReadFile(node.path(nodeimage.DiscoveryPath))
 		diff(t, discovery, string(data))
 		phases := phasesOf(cmd)
 		order = append(order, fmt.Sprintf("%s, %q, %q", phases[0], cmd.Env, fake.run("systemctl")))
+		if phases[0] == "kubelet-wait-bootstrap" {
+			if _, err := fake.kubelet.Accept(); err != nil {
+				t.Errorf("nobody has looked whether the kubelet serves: %v", err)
+			}
+		}
 		if !slices.Contains(cmd.Args, "--ignore-preflight-errors=Swap") || len(phases) != 1 {
 			t.Errorf("kubeadm ran as %q", cmd.Args)
 		}
 		fmt.Fprintf(cmd.Stdout, "[%s] Doing it\n", phases[0])
 		return err
+	}
+	if err := fake.kubelet.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
 	}
 	if err := node.Join(t.Context(), joinInput(t, discovery, nil)); err != nil {
 		t.Fatal(err)
@@ -132,7 +141,7 @@ func joiningNode(t *testing.T, conf string) (*Node, *fakeNode, func() []nodeimag
 			}
 		}
 		if slices.Contains(phases, "kubelet-start") {
-			fake.put(kubeletConfigPath, "healthzPort: "+fake.kubelet+"\n")
+			fake.configureKubelet()
 		}
 		if slices.Contains(phases, "etcd-join") {
 			fake.put(manifestsDir+"/etcd.yaml", "etcd")
