@@ -387,6 +387,9 @@ func dropped(name string) bool {
 	if slices.Contains(droppedFiles, name) || strings.Contains(name, "/gconv/") {
 		return true // tables of character sets; UTF-8 needs none
 	}
+	if slices.Contains(toolchainFiles, filepath.Ext(name)) {
+		return true
+	}
 	if dir, ok := strings.CutPrefix(filepath.Dir(name), "usr/lib/systemd/system/"); ok && strings.HasSuffix(dir, ".wants") {
 		return !strings.Contains(keptWants, " "+filepath.Base(name)+" ")
 	}
@@ -394,13 +397,18 @@ func dropped(name string) bool {
 }
 
 // droppedFiles are single files that the engine makes, that tools leave, or that
-// a node never runs: its engine configures its network, and nobody logs in.
+// a node never runs: its engine configures its network, nobody logs in, and zstd
+// itself uses several processors.
 var droppedFiles = []string{
-	"usr/lib/systemd/systemd-networkd", "usr/bin/networkctl", "usr/lib/systemd/systemd-logind",
+	"usr/lib/systemd/systemd-networkd", "usr/bin/networkctl", "usr/lib/systemd/systemd-logind", "usr/bin/pzstd",
 	"etc/resolv.conf", "etc/hosts", "var/run", "var/lib/systemd/random-seed",
 	"var/lib/dpkg/status-old", "var/lib/dpkg/diversions-old",
 	"etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-",
 }
+
+// toolchainFiles are what compilers and builders of packages read, by how their
+// names end: static libraries, and the versions of symbols in shared ones.
+var toolchainFiles = []string{".a", ".symbols", ".shlibs"}
 
 // keptWants are the only units that stay wanted by systemd's own targets.
 const keptWants = " systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket systemd-tmpfiles-setup.service dbus.socket "
