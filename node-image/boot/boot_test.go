@@ -217,6 +217,7 @@ func TestStepsAreInOrder(t *testing.T) {
 
 func TestRunOnAnOrdinaryHost(t *testing.T) {
 	m, mounts := machine(t, map[string]string{
+		"/proc/self/cgroup":                 "0::/\n",
 		"/sys/fs/cgroup/cgroup.controllers": "cpu memory pids",
 		"/proc/self/mounts":                 v2Mounts,
 		"/proc/self/status":                 "CapEff:\t000001ffffffffff\n",
@@ -240,6 +241,7 @@ func TestRunOnAnOrdinaryHost(t *testing.T) {
 
 func TestRunStopsAtARequiredStepOnly(t *testing.T) {
 	files := map[string]string{
+		"/proc/self/cgroup":                 "0::/\n",
 		"/sys/fs/cgroup/cgroup.controllers": "cpu",
 		"/proc/self/mounts":                 v2Mounts,
 		"/proc/self/status":                 "CapEff:\t000001ffffffffff\n",

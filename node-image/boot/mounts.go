@@ -27,8 +27,8 @@ func mounts(_ context.Context, m *Machine) error {
 }
 
 // cgroups makes the cgroup mounts writable and, on v1, makes the groups that
-// kubelet expects to find. On v2 that waits until systemd has moved every
-// process out of the root group (see KubeletCgroup).
+// kubelet expects to find. On v2 that waits until systemd has said which
+// controllers it wants (see KubeletCgroup).
 func cgroups(_ context.Context, m *Machine) error {
 	groups, err := m.cgroupMounts()
 	if err != nil {
@@ -44,7 +44,7 @@ func cgroups(_ context.Context, m *Machine) error {
 		}
 	}
 	if !m.CgroupV1 {
-		return nil
+		return m.rootCgroup()
 	}
 	for _, g := range groups {
 		if strings.HasSuffix(g, "/unified") {

@@ -248,31 +248,3 @@ func kubelet(_ context.Context, m *Machine) error {
 			head+"featureGates:\n  KubeletInUserNamespace: true\noomScoreAdj: 0\n"),
 	)
 }
-
-// KubeletCgroup makes the groups that kubelet runs pods under, with every
-// controller on. It runs before each start of kubelet; on v1, where Run made
-// them, it does nothing.
-func KubeletCgroup(root string) error {
-	base := filepath.Join(root, "/sys/fs/cgroup")
-	controllers, err := os.ReadFile(filepath.Join(base, "cgroup.controllers"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var enable strings.Builder
-	for name := range strings.FieldsSeq(string(controllers)) {
-		fmt.Fprintf(&enable, "+%s ", name)
-	}
-	for _, group := range []string{"", "kubelet", "kubelet.slice"} {
-		dir := filepath.Join(base, group)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(enable.String()), 0o644); err != nil {
-			return fmt.Errorf("turn on controllers in %s: %w", dir, err)
-		}
-	}
-	return nil
-}
