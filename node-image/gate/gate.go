@@ -10,10 +10,12 @@ package gate
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -147,10 +149,10 @@ func (g *gate) accept() {
 // API server.
 func (g *gate) join(conn net.Conn) {
 	defer conn.Close()
+	var said []byte
 	if held := g.passed[heldUntil[g.client(conn.RemoteAddr())]]; held != nil {
-		select {
-		case <-held:
-		case <-g.conns.Done():
+		var ok bool
+		if said, ok = g.hold(conn, held); !ok {
 			return
 		}
 	}
@@ -161,6 +163,9 @@ func (g *gate) join(conn net.Conn) {
 	}
 	defer api.Close()
 	defer context.AfterFunc(g.conns, func() { _ = conn.Close(); _ = api.Close() })()
+	if _, err := api.Write(said); err != nil {
+		return
+	}
 	ended := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{conn, api}, {api, conn}} {
 		go func() {
@@ -169,6 +174,41 @@ func (g *gate) join(conn net.Conn) {
 		}()
 	}
 	<-ended
+}
+
+// greeting is the most that a client is heard while it is held, in bytes. It says
+// hello, and waits for an answer.
+const greeting = 16 << 10
+
+// hold waits until a connection may go on, and returns what its client has said
+// meanwhile. It is not ok when the client has given up, as after ten seconds without
+// an answer: on a slow machine the API server would begin a handshake with each of
+// those, in place of those who still wait.
+func (g *gate) hold(conn net.Conn, held <-chan struct{}) (said []byte, ok bool) {
+	waiting, end := context.WithCancel(g.conns)
+	defer end()
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		select {
+		case <-held:
+		case <-waiting.Done():
+		}
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // what is read below ends
+	}()
+	said = make([]byte, 0, greeting)
+	for len(said) < greeting {
+		n, err := conn.Read(said[len(said):greeting])
+		said = said[:len(said)+n]
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return nil, false
+		}
+	}
+	<-released
+	return said, waiting.Err() == nil && conn.SetReadDeadline(time.Time{}) == nil
 }
 
 // leading is the rule by which the node's own connections to the API come here.

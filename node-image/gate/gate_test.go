@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,46 @@ func TestHeld(t *testing.T) {
 				t.Error("no answer")
 			}
 		})
+	}
+}
+
+// TestGivenUp: the API server hears nothing of a client that has given up while it was
+// held, and all that one has said which still waits.
+func TestGivenUp(t *testing.T) {
+	g := standing(t, "kubelet")
+	api, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	g.api = api.Addr().String()
+	gone, waiting := dial(t, g), dial(t, g)
+	if err := gone.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	gone.SetReadDeadline(time.Now().Add(ample))
+	if _, err := gone.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatalf("it is still held: %v", err)
+	}
+	g.pass(Pods)
+	if _, err := io.WriteString(waiting, ", and more"); err != nil {
+		t.Fatal(err)
+	}
+	first, err := api.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if err := waiting.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	heard := make([]byte, len("hello, and more"))
+	if _, err := io.ReadFull(first, heard); err != nil || string(heard) != "hello, and more" {
+		t.Errorf("the API server heard %q, %v", heard, err)
+	}
+	api.(*net.TCPListener).SetDeadline(time.Now().Add(moment))
+	if _, err := api.Accept(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a second client came: %v", err)
 	}
 }
 
