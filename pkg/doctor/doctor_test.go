@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -350,7 +352,14 @@ func TestThisHost(t *testing.T) {
 	if err := m.Host.Listen("udp", "127.0.0.1:0"); err != nil {
 		t.Error(err)
 	}
-	if took, err := syncTime(); err != nil || took <= 0 {
-		t.Errorf("a write took %s, %v", took, err)
+	home := t.TempDir()
+	for _, cache := range []string{home, filepath.Join(home, "new", "cache")} { // a new user has none
+		t.Setenv("XDG_CACHE_HOME", cache)
+		if took, err := syncTime(); err != nil || took <= 0 {
+			t.Errorf("a write to %s took %s, %v", cache, took, err)
+		}
+	}
+	if left, err := os.ReadDir(home); len(left) > 0 || err != nil {
+		t.Errorf("it leaves %v, %v", left, err)
 	}
 }

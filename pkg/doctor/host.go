@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,10 +66,18 @@ func listen(ctx context.Context, network, address string) error {
 // syncs is how often the disk is written to; the median counts.
 const syncs = 9
 
+// syncTime writes where petri keeps what it downloads, or as near to it as there is a
+// directory: a new user has none.
 func syncTime() (time.Duration, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		dir = os.TempDir()
+	}
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
 	}
 	f, err := os.CreateTemp(dir, "petri-doctor-*")
 	if err != nil {
