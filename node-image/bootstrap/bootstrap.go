@@ -162,7 +162,8 @@ func (n *Node) kubeadm(ctx context.Context, args, env []string) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*exec.Error](err); ok {
+	// one that was cut short ends with the error of another command
+	if e, ok := errors.AsType[*exec.Error](err); ok && ctx.Err() == nil {
 		e.Stderr = tail.Bytes() // kubeadm explains itself on both streams
 	}
 	return err

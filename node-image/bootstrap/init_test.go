@@ -259,6 +259,34 @@ func TestInitFailure(t *testing.T) {
 	}
 }
 
+// TestInitFailsBeside: a command that fails beside another one, which is then cut
+// short, is told in its own words.
+func TestInitFailsBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, fake, sent := initNode(t, nodeimage.Plan{}, "")
+		node.probe = answers(map[apiState]time.Duration{apiHasNamespaces: patience + time.Second})
+		fake.onKubeadm = func(ctx context.Context, cmd exec.Cmd, phases []string) error {
+			switch phases[0] {
+			case "wait-control-plane":
+				fmt.Fprintln(cmd.Stdout, "waiting")
+				<-ctx.Done()
+				return fmt.Errorf("kubeadm: %w", context.Cause(ctx)) // as exec.Host
+			case "addon":
+				fmt.Fprintln(cmd.Stderr, "no answer")
+				return &exec.Error{Args: cmd.Args, Code: 1}
+			}
+			return nil
+		}
+		if err := node.Init(t.Context()); err == nil {
+			t.Fatal("it succeeded")
+		}
+		list := sent()
+		if failed := list[len(list)-1]; !strings.Contains(failed.Error, "init phase addon") || !strings.HasPrefix(failed.Log, "[addon] doing it\nno answer") {
+			t.Errorf("the stream ends with %+v", failed)
+		}
+	})
+}
+
 func TestInitFailsWhenKubeadmMadeTooLittle(t *testing.T) {
 	complete := map[string]string{
 		nodeimage.AdminConfPath:      kubeconfigOf("admin"),
