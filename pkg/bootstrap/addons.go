@@ -35,9 +35,9 @@ func waitAPI(ctx context.Context, env *Env, _ *progress.Task) error {
 	return apiTimedOut(env.kube.WaitServing(ctx))
 }
 
-// apiTimeout is longer than kubeadm itself waits for the API, from when it is called:
-// if it has not answered by then, the host cannot reach it.
-const apiTimeout = 6 * time.Minute
+// apiTimeout is longer than kubeadm itself waits for the API: if it has not
+// answered by then, the host cannot reach it.
+const apiTimeout = 5 * time.Minute
 
 var errAPI = errors.New("the API did not answer in time")
 

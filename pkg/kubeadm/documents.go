@@ -179,9 +179,6 @@ func initConfiguration(in Input) object {
 		}},
 		"localAPIEndpoint": localAPI(in),
 		"nodeRegistration": nodeRegistration(in),
-		// The first of its requests waits for the API server too, and by default a
-		// quarter as long as kubeadm then waits for it: too short for a slow machine.
-		"timeouts": object{"kubernetesAPICall": "4m0s"},
 	}
 	if in.PatchesDir != "" {
 		out["patches"] = object{"directory": in.PatchesDir}

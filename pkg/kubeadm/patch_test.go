@@ -231,7 +231,7 @@ func TestTimeoutsMove(t *testing.T) {
 	if got := at(d["JoinConfiguration"], "discovery", "timeout"); got != nil {
 		t.Errorf("the old field is %v", got)
 	}
-	if diff := cmp.Diff(object{"controlPlaneComponentHealthCheck": "7m0s", "kubernetesAPICall": "4m0s"}, d["InitConfiguration"]["timeouts"]); diff != "" {
+	if diff := cmp.Diff(object{"controlPlaneComponentHealthCheck": "7m0s"}, d["InitConfiguration"]["timeouts"]); diff != "" {
 		t.Errorf("timeouts of init (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(object{"controlPlaneComponentHealthCheck": "9m0s", "discovery": "5m0s"}, d["JoinConfiguration"]["timeouts"]); diff != "" {
