@@ -71,6 +71,7 @@ func Steps() []Step {
 	return []Step{
 		{Name: "mounts", Required: true, Run: mounts},
 		{Name: "cgroups", Required: true, Run: cgroups},
+		{Name: "root-group", Run: rootGroup},
 		{Name: "devices", Run: devices},
 		{Name: "sysctls", Run: sysctls},
 		{Name: "address", Run: address},

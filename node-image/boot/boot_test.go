@@ -217,7 +217,8 @@ func TestStepsAreInOrder(t *testing.T) {
 
 func TestRunOnAnOrdinaryHost(t *testing.T) {
 	m, mounts := machine(t, map[string]string{
-		"/proc/self/cgroup":                 "0::/\n",
+		"/proc/1/cgroup":                    "0::/\n",
+		"/sys/fs/cgroup/cgroup.procs":       "1\n",
 		"/sys/fs/cgroup/cgroup.controllers": "cpu memory pids",
 		"/proc/self/mounts":                 v2Mounts,
 		"/proc/self/status":                 "CapEff:\t000001ffffffffff\n",
@@ -241,7 +242,8 @@ func TestRunOnAnOrdinaryHost(t *testing.T) {
 
 func TestRunStopsAtARequiredStepOnly(t *testing.T) {
 	files := map[string]string{
-		"/proc/self/cgroup":                 "0::/\n",
+		"/proc/1/cgroup":                    "0::/\n",
+		"/sys/fs/cgroup/cgroup.procs":       "1\n",
 		"/sys/fs/cgroup/cgroup.controllers": "cpu",
 		"/proc/self/mounts":                 v2Mounts,
 		"/proc/self/status":                 "CapEff:\t000001ffffffffff\n",

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,24 +19,21 @@ const (
 	initScope = "init.scope"
 )
 
-// rootCgroup has the node's root group on cgroup v2 pass its controllers on, and no
+// rootGroup has the node's root group on cgroup v2 pass its controllers on, and no
 // process in it, before systemd begins. A group can only pass them on while it is
 // empty, and an engine puts what it runs in a container there. Once they are passed on
-// it takes none any more, and the engine puts what it runs beside process 1.
-func (m *Machine) rootCgroup() error {
-	own, err := os.ReadFile(m.path("/proc/self/cgroup"))
-	if err != nil {
-		return err
-	}
-	if strings.TrimSpace(string(own)) != "0::/" {
-		return nil // no name space of its own: the root is the machine's
+// it takes none any more, and the engine puts what it runs beside process 1. Where that
+// fails, systemd and KubeletCgroup still may succeed.
+func rootGroup(_ context.Context, m *Machine) error {
+	if m.CgroupV1 {
+		return nil
 	}
 	base := m.path(cgroupRoot)
 	controllers, err := enabling(base)
 	if err != nil {
 		return err
 	}
-	return passOnEmptied(base, controllers)
+	return passOnEmptied(m.Root, controllers)
 }
 
 // KubeletCgroup makes the groups that kubelet runs pods under, with every
@@ -50,7 +48,7 @@ func KubeletCgroup(root string) error {
 	if err != nil {
 		return err
 	}
-	if err := passOnEmptied(base, controllers); err != nil {
+	if err := passOnEmptied(root, controllers); err != nil {
 		return err
 	}
 	for _, group := range []string{"kubelet", "kubelet.slice"} {
@@ -94,17 +92,39 @@ const (
 	busyInterval = 5 * time.Millisecond
 )
 
-// passOnEmptied does so also when processes are in the group.
-func passOnEmptied(group, controllers string) error {
+// passOnEmptied has a node's root group do so, without the processes in it.
+func passOnEmptied(root, controllers string) error {
+	group := filepath.Join(root, cgroupRoot)
+	own, err := ownGroups(root)
+	if err != nil {
+		return err
+	}
 	for began := time.Now(); ; time.Sleep(busyInterval) {
+		if own {
+			if err := vacate(group); err != nil {
+				return err
+			}
+		}
 		err := passOn(group, controllers)
 		if !errors.Is(err, syscall.EBUSY) || time.Since(began) > busyLimit {
 			return err
 		}
-		if err := vacate(group); err != nil {
-			return err
+	}
+}
+
+// ownGroups reports whether the node sees no groups but its own: process 1 is at their
+// root, or where systemd has gone from there.
+func ownGroups(root string) (bool, error) {
+	groups, err := os.ReadFile(filepath.Join(root, "/proc/1/cgroup"))
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(groups)) { // one for each hierarchy of v1 too
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return path == "/" || path == "/"+initScope, nil
 		}
 	}
+	return false, nil
 }
 
 // vacate moves the processes of a group to systemd's own below it.

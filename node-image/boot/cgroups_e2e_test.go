@@ -4,6 +4,7 @@ package boot
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,7 +58,9 @@ func passOnAll(t *testing.T, all string) {
 		if slices.Contains(before, controller) {
 			continue
 		}
-		if err := passOn(all, "+"+controller); err != nil {
+		if err := passOn(all, "+"+controller); errors.Is(err, unix.EBUSY) {
+			t.Skip("this is a container, whose root group has processes")
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
@@ -112,20 +115,23 @@ func fieldsOf(t *testing.T, path string) []string {
 // keep controllers from the groups below it. The kernel judges.
 func TestProcessesInTheRootGroup(t *testing.T) {
 	for name, do := range map[string]func(root string) error{
-		"boot":    func(root string) error { return (&Machine{Root: root}).rootCgroup() },
+		"boot":    func(root string) error { return rootGroup(t.Context(), &Machine{Root: root}) },
 		"kubelet": KubeletCgroup,
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, group := realRoot(t)
-			if err := os.MkdirAll(filepath.Join(root, "proc/self"), 0o755); err != nil {
+			if err := os.MkdirAll(filepath.Join(root, "proc/1"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(root, "proc/self/cgroup"), []byte("0::/\n"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(root, "proc/1/cgroup"), []byte("0::/\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			controllers, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
-			if err != nil || len(bytes.TrimSpace(controllers)) == 0 {
-				t.Fatalf("this machine has no controllers for cgroup v2: %q, %v", controllers, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(bytes.TrimSpace(controllers)) == 0 {
+				t.Skip("cgroup v1 has every controller of this machine's")
 			}
 			pid := inhabit(t, group)
 			for range 2 {

@@ -28,7 +28,7 @@ func mounts(_ context.Context, m *Machine) error {
 
 // cgroups makes the cgroup mounts writable and, on v1, makes the groups that
 // kubelet expects to find. On v2 that waits until systemd has said which
-// controllers it wants (see KubeletCgroup).
+// controllers it wants (see rootGroup and KubeletCgroup).
 func cgroups(_ context.Context, m *Machine) error {
 	groups, err := m.cgroupMounts()
 	if err != nil {
@@ -44,7 +44,7 @@ func cgroups(_ context.Context, m *Machine) error {
 		}
 	}
 	if !m.CgroupV1 {
-		return m.rootCgroup()
+		return nil
 	}
 	for _, g := range groups {
 		if strings.HasSuffix(g, "/unified") {

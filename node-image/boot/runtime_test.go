@@ -232,38 +232,3 @@ func TestKubeletDropIns(t *testing.T) {
 		diff(t, test.wantNo, read(t, m, capability))
 	}
 }
-
-func TestKubeletCgroup(t *testing.T) {
-	t.Run("v2", func(t *testing.T) {
-		m, _ := machine(t, map[string]string{"/sys/fs/cgroup/cgroup.controllers": "cpuset cpu memory pids\n"})
-		for range 2 {
-			if err := KubeletCgroup(m.Root); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, group := range []string{"", "/kubelet", "/kubelet.slice"} {
-			got := read(t, m, "/sys/fs/cgroup"+group+"/cgroup.subtree_control")
-			if strings.TrimSpace(got) != "+cpuset +cpu +memory +pids" {
-				t.Errorf("group %q passes on %q", group, got)
-			}
-		}
-	})
-	t.Run("v1", func(t *testing.T) {
-		m, _ := machine(t, map[string]string{"/sys/fs/cgroup/memory/": ""})
-		if err := KubeletCgroup(m.Root); err != nil {
-			t.Fatal(err)
-		}
-		if exists(m, "/sys/fs/cgroup/kubelet") {
-			t.Error("a group was made where v1 has its controllers")
-		}
-	})
-	t.Run("refused", func(t *testing.T) {
-		m, _ := machine(t, map[string]string{
-			"/sys/fs/cgroup/cgroup.controllers":              "cpu",
-			"/sys/fs/cgroup/kubelet/cgroup.subtree_control/": "",
-		})
-		if err := KubeletCgroup(m.Root); err == nil || !strings.Contains(err.Error(), "/sys/fs/cgroup/kubelet") {
-			t.Errorf("got %v, want the group that could not be set up", err)
-		}
-	})
-}
